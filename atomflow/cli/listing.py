@@ -1,0 +1,64 @@
+"""``atomflow list``: what there is to name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from atomflow.report.content import Column, Table
+
+
+@click.group(name="list")
+def listing() -> None:
+    """List species, calculators or studies."""
+
+
+def _print(title: str, rows: list[dict[str, Any]], columns: tuple[Column, ...], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+    else:
+        click.echo(Table(title, columns, tuple(rows)).to_text())
+
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@listing.command(name="species")
+@click.option("--folder", "folders", multiple=True, type=click.Path(path_type=Path), help="Search this folder of species files first.")
+@_JSON
+def list_the_species(folders: tuple[Path, ...], as_json: bool) -> None:
+    """Named molecules, ions and polymer fragments, with the grade of their data.
+
+    Your own folders: --folder DIR, or the variable ATOMFLOW_SPECIES_PATH.
+    """
+    from atomflow.build import list_species
+
+    rows = [
+        {"name": s.name, "aliases": ", ".join(s.aliases), "charge": s.charge, "role": s.role, "grade": s.grade, "source": s.source}
+        for s in list_species(folders)
+    ]
+    columns = (Column("name", "Name"), Column("aliases", "Also called"), Column("charge", "Charge", "e"), Column("role", "Role"), Column("grade", "Grade"))
+    _print("Species", rows, columns, as_json)
+
+
+@listing.command(name="calculators")
+@_JSON
+def list_calculators(as_json: bool) -> None:
+    """Calculators: ours, plug-ins, and whether each can run here. ASE's own are usable by their names, too."""
+    from atomflow.calculators import backend_status
+
+    rows = [{"name": s.name, "here": s.available, "detail": s.detail, "install": "" if s.available else s.install} for s in backend_status()]
+    _print("Calculators", rows, (Column("name", "Name"), Column("here", "Here"), Column("detail", "What"), Column("install", "Install")), as_json)
+
+
+@listing.command(name="studies")
+@_JSON
+def list_studies(as_json: bool) -> None:
+    """Studies that `atomflow run` knows."""
+    from atomflow.flow import find_study, study_names, summary
+
+    rows = [{"name": name, "question": summary(find_study(name))} for name in study_names()]
+    _print("Studies", rows, (Column("name", "Name"), Column("question", "Question")), as_json)

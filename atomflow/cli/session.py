@@ -1,0 +1,163 @@
+"""What every command that computes shares: options, progress, provenance, and where a failed SCF's log goes."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from atomflow import __version__
+from atomflow.errors import BadOptionError, OutputError, SCFError
+from atomflow.flow import Bench, TaskFolder, available_cores
+from atomflow.model import write_atomically
+from atomflow.report import Outcome, write_outcome
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_PACKAGES = ("ase", "numpy", "rdkit", "tblite", "pyscf", "geometric", "dftd3", "dftd4", "pymatgen")
+
+
+def common_options(command: _F) -> _F:
+    """``-o/--out``, ``--jobs``, ``--json``, ``--quiet``: the same everywhere."""
+    for option in reversed(
+        (
+            click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder for the results; an existing one is resumed."),
+            click.option("--jobs", type=click.IntRange(1), default=None, help="Local processes [all cores]."),
+            click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output."),
+            click.option("-q", "--quiet", is_flag=True, help="No progress, no table."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+@dataclass
+class Session:
+    """A bench with a clock."""
+
+    bench: Bench
+    out: Path
+    began: float = field(default_factory=time.perf_counter)
+
+
+def check_out(out: Path) -> None:
+    """Find out now, not after the calculation, that the folder cannot be written."""
+    if out.exists() and not out.is_dir():
+        raise OutputError(out, "a file of that name is in the way")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        probe = out / f".probe-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise OutputError(out, error.strerror or str(error)) from error
+
+
+@contextmanager
+def session(out: Path, jobs: int | None, quiet: bool) -> Iterator[Session]:
+    """Run tasks in ``out/work`` with a progress bar on standard error."""
+    check_out(out)
+    console = Console(stderr=True, quiet=quiet)
+    bar = Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        disable=quiet or not console.is_terminal,
+    )
+    with bar:
+        line = bar.add_task("starting", total=None)
+
+        def advance(done: int, known: int, what: str) -> None:
+            bar.update(line, completed=done, total=known, description=what or "working")
+
+        def say(text: str) -> None:
+            if not quiet:
+                bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+        try:
+            with TaskFolder(out / "work", jobs or available_cores(), advance) as tasks:
+                yield Session(Bench(tasks, say), out)
+        except SCFError as error:
+            path = write_atomically(out / "scf-failure.log", error.log or "the backend said nothing\n")
+            raise SCFError(error.method, error.system, error.log, path) from error
+
+
+def finish(current: Session, outcome: Outcome, study: str, inputs: Mapping[str, Any]) -> Path:
+    """Write everything; returns the path of ``result.json``."""
+    about = {
+        "study": study,
+        "atomflow_version": __version__,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": shlex.join(["atomflow", *sys.argv[1:]]),
+        "wall_time_s": round(time.perf_counter() - current.began, 1),
+        "task_time_s": round(current.bench.tasks.task_seconds, 1),
+        "inputs": dict(inputs),
+        "packages": _versions(),
+        "commit": _commit(),
+    }
+    return write_outcome(outcome, current.out, about)[-1]
+
+
+def show(outcome: Outcome, result: Path, as_json: bool, quiet: bool) -> None:
+    """Table, warnings and where the files are; or the JSON."""
+    if as_json:
+        click.echo(result.read_text(encoding="utf-8"), nl=False)
+        return
+    if quiet:
+        return
+    for table in outcome.report.tables:
+        click.echo(table.to_text())
+    click.echo(outcome.report.answer)
+    for notice in outcome.warnings:
+        click.echo(f"warning [{notice.code}]: {notice.text}", err=True)
+    click.echo(f"\nreport: {result.parent / 'report.html'}\nresult: {result}")
+
+
+def study_folder(out: Path | None, name: str) -> Path:
+    """Where a study writes without ``--out``: a folder of its name here."""
+    if out is not None and out.suffix in (".json", ".csv", ".html", ".xyz"):
+        raise BadOptionError(f"--out {out} looks like a file; a study writes a folder, give its name")
+    return out or Path(name)
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _commit() -> str | None:
+    """Commit of the checkout the package runs from, marked ``-dirty`` when it has changes; None for a wheel."""
+    home = Path(__file__).resolve().parents[2]
+    if not (home / ".git").exists():
+        return None
+    try:
+        done = subprocess.run(  # noqa: S603 - fixed words, no shell
+            ["git", "-C", str(home), "describe", "--always", "--dirty", "--abbrev=12"],  # noqa: S607
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None

@@ -1,0 +1,127 @@
+"""Every error atomflow raises on purpose.
+
+Two branches: a :class:`UserError` is something the caller can mend (exit code 2 on the command line); a
+:class:`CalculationError` is a calculation that failed on sound input (exit code 1). Leaves also inherit the built-in
+a caller would naturally catch, and carry their data as attributes. The message says what, where, and the mend.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+
+class AtomflowError(Exception):
+    """Base of the tree."""
+
+    exit_code = 1
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel between processes whole, whatever the leaf's constructor takes."""
+        return (_rebuild, (type(self), self.args, self.__dict__))
+
+
+def _rebuild(cls: type[AtomflowError], args: tuple[Any, ...], state: dict[str, Any]) -> AtomflowError:
+    error = cls.__new__(cls)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class UserError(AtomflowError, ValueError):
+    """The input cannot be used as it stands; the message says how to mend it."""
+
+    exit_code = 2
+
+
+class CalculationError(AtomflowError, RuntimeError):
+    """A calculation failed although its input was sound."""
+
+
+class UnknownNameError(UserError, LookupError):
+    """A name that is in no library; carries the nearest known ones."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], mend: str = "") -> None:
+        self.kind = kind
+        self.name = name
+        known = sorted(set(known))
+        folded = {k.lower(): k for k in known}
+        self.near = [folded[m] for m in difflib.get_close_matches(name.lower(), folded, n=4, cutoff=0.5)]
+        hint = f"did you mean {', '.join(self.near)}?" if self.near else ""
+        super().__init__(f"unknown {kind} {name!r}: " + "; ".join(part for part in (hint, mend) if part))
+
+
+
+class BadOptionError(UserError):
+    """An option has a value that makes no sense."""
+
+
+class BadFileError(UserError):
+    """A file that cannot be read as what it claims to be."""
+
+    def __init__(self, path: str | Path, reason: str) -> None:
+        self.path = Path(path)
+        super().__init__(f"{path}: {reason}")
+
+
+class BadStructureError(UserError):
+    """Coordinates that cannot be a molecule: not finite, overlapping, empty."""
+
+
+class ChargeError(UserError):
+    """Charge and multiplicity do not fit the number of electrons."""
+
+    def __init__(self, what: str, charge: int, multiplicity: int, electrons: int) -> None:
+        self.charge, self.multiplicity, self.electrons = charge, multiplicity, electrons
+        if electrons < 0:
+            why = f"charge {charge:+d} asks for {electrons} electrons"
+        else:
+            why = (
+                f"charge {charge:+d} leaves {electrons} electrons, which cannot have multiplicity {multiplicity} "
+                f"(an {'even' if electrons % 2 == 0 else 'odd'} number needs "
+                f"{'an odd' if electrons % 2 == 0 else 'an even'} multiplicity)"
+            )
+        super().__init__(f"{what}: {why}; correct the charge or the multiplicity")
+
+
+class MissingBackendError(UserError, ImportError):
+    """A calculator whose program or package is not installed."""
+
+    def __init__(self, backend: str, needs: str, install: str) -> None:
+        self.backend, self.needs, self.install = backend, needs, install
+        super().__init__(f"calculator {backend!r} needs {needs}, which is not here; install it with: {install}")
+
+
+class UnsupportedSystemError(UserError):
+    """A calculator that must not be used for this system, and what to use instead."""
+
+    def __init__(self, backend: str, reason: str, instead: str) -> None:
+        self.backend, self.reason, self.instead = backend, reason, instead
+        super().__init__(f"{backend}: {reason}; use {instead}")
+
+
+class OutputError(UserError, OSError):
+    """An output file or folder that cannot be written."""
+
+    def __init__(self, path: str | Path, reason: str) -> None:
+        self.path = Path(path)
+        super().__init__(f"cannot write {path}: {reason}; choose another place with --out")
+
+
+class SCFError(CalculationError):
+    """The self-consistent field did not converge; ``log`` holds what the backend said."""
+
+    def __init__(self, method: str, system: str, log: str = "", log_path: str | Path | None = None) -> None:
+        self.method, self.system, self.log = method, system, log
+        self.log_path = Path(log_path) if log_path else None
+        kept = f"; its log is kept in {log_path}" if log_path else ""
+        super().__init__(f"{method}: the SCF of {system} did not converge{kept}")
+
+class RelaxationError(CalculationError):
+    """A geometry optimisation that did not reach a minimum."""
+
+
+class DamagedRecordError(CalculationError):
+    """A stored result whose content does not match its checksum."""

@@ -1,0 +1,6 @@
+"""How work is carried out. Knows nothing of chemistry; used by workflows and the command line only."""
+
+from atomflow.flow.studies import Bench, Study, find_study, setting, study_names, summary
+from atomflow.flow.tasks import TaskFolder, available_cores
+
+__all__ = ["Bench", "Study", "TaskFolder", "available_cores", "find_study", "setting", "study_names", "summary"]

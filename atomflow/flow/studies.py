@@ -1,0 +1,110 @@
+"""Studies: what they look like, and where they are found.
+
+A study is a frozen dataclass in a file of ``workflows/``, bound to the name ``STUDY``: its fields are its settings, its
+``run(bench)`` does the work and returns what is to be written. ``workflows/cation_anchor.py`` is found as
+``cation-anchor``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from atomflow.errors import BadFileError, UnknownNameError
+from atomflow.flow.tasks import TaskFolder
+from atomflow.library import library_folder
+
+_T = TypeVar("_T")
+GROUP = "atomflow.workflows"
+
+
+class Study(Protocol):
+    """What ``STUDY`` in a workflow file must be: a dataclass with a docstring and a ``run``."""
+
+    def run(self, bench: Bench) -> Any:
+        """Do the work; the result is handed to the writer of reports."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a running study works with.
+
+    Attributes
+    ----------
+    tasks : TaskFolder
+        ``tasks.run`` carries out batches of tasks and remembers them; ``tasks.together`` runs whole reactions side by
+        side.
+    say : callable
+        Shows a line or an early table to the person waiting.
+    """
+
+    tasks: TaskFolder
+    say: Callable[[str], None]
+
+    def together(self, calls: Sequence[Callable[[], _T]]) -> list[_T]:
+        """Results of several calls, side by side when there are several jobs."""
+        return self.tasks.together(calls)
+
+
+def setting(default: Any, help: str) -> Any:
+    """A field of a study, with the help text the command line shows for it."""
+    return dataclasses.field(default=default, metadata={"help": help})
+
+
+def study_names() -> list[str]:
+    """Names of all studies that ``atomflow run`` knows."""
+    return sorted({*_files(), *(point.name for point in entry_points(group=GROUP))})
+
+
+def find_study(name: str, path: Path | None = None) -> type[Any]:
+    """The study class called ``name``, or the one in the file ``path``.
+
+    Looked for in this order: the given file; the ``workflows`` folder of a checkout or, without one, of the package;
+    entry points of the group ``atomflow.workflows``.
+
+    Raises
+    ------
+    UnknownNameError, BadFileError
+    """
+    if path is not None:
+        return _load(path)
+    files = _files()
+    if name in files:
+        return _load(files[name])
+    for point in entry_points(group=GROUP):
+        if point.name == name:
+            found: type[Any] = point.load()
+            return found
+    raise UnknownNameError("study", name, study_names(), mend="see: atomflow list studies")
+
+
+def _files() -> dict[str, Path]:
+    folder = library_folder("workflows")
+    return {path.stem.replace("_", "-"): path for path in sorted(folder.glob("*.py")) if not path.stem.startswith("_")}
+
+
+def _load(path: Path) -> type[Any]:
+    if not path.is_file():
+        raise BadFileError(path, "no such workflow file")
+    name = f"atomflow_workflow_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise BadFileError(path, "not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up while the class is made
+    spec.loader.exec_module(module)
+    study = getattr(module, "STUDY", None)
+    if not (isinstance(study, type) and dataclasses.is_dataclass(study) and callable(getattr(study, "run", None))):
+        raise BadFileError(path, "a workflow file must bind STUDY to a dataclass with a run method")
+    return study
+
+
+def summary(study: type[Any]) -> str:
+    """First line of a study's description."""
+    return (study.__doc__ or "").strip().splitlines()[0] if study.__doc__ else ""

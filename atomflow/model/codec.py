@@ -1,0 +1,186 @@
+"""One typed JSON codec, shared by result files, study folders and (later) the store.
+
+Nothing here can run code: a tag in a file is looked up among types that registered themselves, never imported.
+Floats are written with ``repr`` precision, so encode-decode is exact.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from ase import Atoms
+from rdkit import Chem
+
+from atomflow.errors import BadFileError
+from atomflow.model.molecule import Molecule
+
+_TAG = "$type"
+_RECORDS: dict[str, type] = {}
+_T = TypeVar("_T")
+
+
+def record(schema: str) -> Callable[[type[_T]], type[_T]]:
+    """Register a frozen dataclass under a schema name such as ``"atomflow.minimum/1"``."""
+
+    def register(cls: type[_T]) -> type[_T]:
+        if not dataclasses.is_dataclass(cls):
+            raise TypeError(f"{cls.__name__} must be a dataclass to be a record")
+        if _RECORDS.setdefault(schema, cls) is not cls and _RECORDS[schema].__qualname__ != cls.__qualname__:
+            raise TypeError(f"schema {schema!r} is taken by {_RECORDS[schema].__qualname__}")
+        _RECORDS[schema] = cls
+        cls.schema = schema  # type: ignore[attr-defined]
+        return cls
+
+    return register
+
+
+def encode(obj: Any) -> Any:
+    """Turn an object into plain JSON data.
+
+    Parameters
+    ----------
+    obj : Atoms, Molecule, numpy array or scalar, registered dataclass, Path, or nested plain data
+
+    Raises
+    ------
+    TypeError
+        For anything else: an object that cannot be read back must not be written.
+    """
+    if obj is None or isinstance(obj, (str, bool, int)):
+        return obj
+    if isinstance(obj, float):
+        return obj if math.isfinite(obj) else {_TAG: "float", "value": repr(obj)}
+    if isinstance(obj, np.generic):
+        return encode(obj.item())
+    if isinstance(obj, np.ndarray):
+        return {_TAG: "ndarray", "dtype": obj.dtype.str, "shape": list(obj.shape), "data": encode(obj.ravel().tolist())}
+    if isinstance(obj, Atoms):
+        return _encode_atoms(obj)
+    if isinstance(obj, Molecule):
+        fields = {f.name: encode(getattr(obj, f.name)) for f in dataclasses.fields(obj) if f.name != "graph"}
+        positions = obj.graph.GetConformer().GetPositions()
+        # A mol block alone would round coordinates to 1e-4 A.
+        return {_TAG: "molecule", "molblock": Chem.MolToV3KMolBlock(obj.graph), "positions": encode(positions), **fields}
+    if isinstance(obj, Path):
+        return {_TAG: "path", "value": str(obj)}
+    if isinstance(obj, tuple):
+        return {_TAG: "tuple", "items": [encode(item) for item in obj]}
+    if isinstance(obj, list):
+        return [encode(item) for item in obj]
+    if isinstance(obj, dict):
+        if not all(isinstance(key, str) for key in obj) or _TAG in obj:
+            raise TypeError("only dictionaries with plain string keys can be written")
+        return {key: encode(value) for key, value in obj.items()}
+    if dataclasses.is_dataclass(obj) and getattr(type(obj), "schema", None) in _RECORDS:
+        stored = [f for f in dataclasses.fields(obj) if f.metadata.get("stored", True)]
+        return {_TAG: type(obj).schema, **{f.name: encode(getattr(obj, f.name)) for f in stored}}  # type: ignore[attr-defined]
+    raise TypeError(f"cannot write a {type(obj).__name__} to JSON")
+
+
+def _encode_atoms(atoms: Atoms) -> dict[str, Any]:
+    arrays = {key: encode(value) for key, value in atoms.arrays.items() if key not in ("numbers", "positions")}
+    out: dict[str, Any] = {
+        _TAG: "atoms",
+        "numbers": atoms.numbers.tolist(),
+        "positions": encode(atoms.get_positions().tolist()),
+        "info": encode(dict(atoms.info)),
+    }
+    if atoms.pbc.any():
+        out["cell"] = encode(np.asarray(atoms.cell).tolist())
+        out["pbc"] = atoms.pbc.tolist()
+    if arrays:
+        out["arrays"] = arrays
+    return out
+
+
+def decode(data: Any) -> Any:
+    """Turn what :func:`encode` wrote back into objects.
+
+    Raises
+    ------
+    ValueError
+        When a tag is unknown or its content malformed.
+    """
+    if isinstance(data, list):
+        return [decode(item) for item in data]
+    if not isinstance(data, dict):
+        return data
+    if _TAG not in data:
+        return {key: decode(value) for key, value in data.items()}
+    tag = data[_TAG]
+    body = {key: decode(value) for key, value in data.items() if key != _TAG}
+    if tag == "float":
+        return float(body["value"])
+    if tag == "ndarray":
+        return np.array(body["data"], dtype=_plain_dtype(body["dtype"])).reshape(body["shape"])
+    if tag == "tuple":
+        return tuple(body["items"])
+    if tag == "path":
+        return Path(body["value"])
+    if tag == "atoms":
+        atoms = Atoms(numbers=body["numbers"], positions=body["positions"] or None, cell=body.get("cell"), pbc=body.get("pbc", False))
+        atoms.info.update(body["info"])
+        for key, value in body.get("arrays", {}).items():
+            atoms.set_array(key, value)
+        return atoms
+    if tag == "molecule":
+        return _decode_molecule(body)
+    if tag in _RECORDS:
+        cls = _RECORDS[tag]
+        known = {f.name for f in dataclasses.fields(cls)}
+        if unknown := set(body) - known:
+            raise ValueError(f"{tag} has no field {sorted(unknown)[0]!r}")
+        return cls(**body)
+    raise ValueError(f"unknown type tag {tag!r}")
+
+
+def _plain_dtype(text: str) -> np.dtype:
+    dtype = np.dtype(text)
+    if dtype.hasobject:
+        raise ValueError("arrays of Python objects are not read")
+    return dtype
+
+
+def _decode_molecule(body: dict[str, Any]) -> Molecule:
+    graph = Chem.MolFromMolBlock(body.pop("molblock"), removeHs=False, sanitize=False)
+    if graph is None:
+        raise ValueError("the molecule's bond graph cannot be read")
+    graph.UpdatePropertyCache(strict=False)
+    positions = body.pop("positions")
+    if len(positions) != graph.GetNumAtoms():
+        raise ValueError("the molecule's coordinates do not match its bond graph")
+    conformer = graph.GetConformer()
+    for index, xyz in enumerate(positions):
+        conformer.SetAtomPosition(index, [float(x) for x in xyz])
+    return Molecule(graph=graph, **body)
+
+
+def dumps(obj: Any, indent: int | None = None) -> str:
+    """JSON text of an object."""
+    return json.dumps(encode(obj), indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def loads(text: str) -> Any:
+    """Object from JSON text; ValueError when it is not ours."""
+    return decode(json.loads(text))
+
+
+def load_file(path: str | Path) -> Any:
+    """Read an object from a JSON file, or say what is wrong with the file."""
+    try:
+        return loads(Path(path).read_text(encoding="utf-8"))
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise BadFileError(path, f"not a file atomflow wrote ({error})") from error
+
+
+def content_key(obj: Any) -> str:
+    """SHA-256 (hex) of an object's canonical JSON: equal content, equal key, on every machine."""
+    text = json.dumps(encode(obj), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
