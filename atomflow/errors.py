@@ -53,7 +53,6 @@ class UnknownNameError(UserError, LookupError):
         super().__init__(f"unknown {kind} {name!r}: " + "; ".join(part for part in (hint, mend) if part))
 
 
-
 class BadOptionError(UserError):
     """An option has a value that makes no sense."""
 
@@ -118,6 +117,7 @@ class SCFError(CalculationError):
         self.log_path = Path(log_path) if log_path else None
         kept = f"; its log is kept in {log_path}" if log_path else ""
         super().__init__(f"{method}: the SCF of {system} did not converge{kept}")
+
 
 class RelaxationError(CalculationError):
     """A geometry optimisation that did not reach a minimum."""

@@ -6,13 +6,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from atomflow.build import molecule
-from atomflow.energetics import BindingEnergy, Ladder, binding_energy, ladder
+from atomflow.energetics import BindingEnergy, Ladder, binding_energy, ladder, quick
 from atomflow.flow import Bench, setting
+from atomflow.model import Molecule
 from atomflow.report import BarChart, Outcome, Report
-
 from atomflow.report.wording import binding_table, method_text, references_of, row_values
-
-ALKALI = 1
 
 
 @dataclass(frozen=True)
@@ -42,14 +40,18 @@ class CationAnchor:
         ions = [molecule(name, seed=self.seed) for name in self.ions]
         ligands = [molecule(name, seed=self.seed) for name in self.ligands]
         final = ladder(self.calculator, geometry=self.geometry, hessian=self.thorough)
-        # A quick answer tolerates forces that move the energy by a millielectronvolt.
-        final = replace(final, force_tolerance_eV_per_A=0.02 if self.thorough else 0.05) if final.screen else final
+        if final.screen is not None:
+            final = replace(final, force_tolerance_eV_per_A=0.02) if self.thorough else quick(final)
         pairs = [(ion, ligand) for ligand in ligands for ion in ions]
         if final.screen is not None:
-            quick = [(ion, ligand) for ion, ligand in pairs if ion.charge == ALKALI]
-            first = bench.together([partial(self._bind, bench, ladder("xtb"), ion, (ligand,)) for ion, ligand in quick])
+            single = [(ion, ligand) for ion, ligand in pairs if ion.charge == 1]
+            first = bench.together(
+                [partial(self._bind, bench, ladder("xtb"), ion, (ligand,)) for ion, ligand in single]
+            )
             if first:
                 bench.say(binding_table(first, "First answer, singly charged ions only").to_text())
+        # The dications take longest: they go first, so that no core waits at the end.
+        pairs.sort(key=lambda pair: -pair[0].charge)
         bound = bench.together([partial(self._bind, bench, final, ion, (ligand,)) for ion, ligand in pairs])
         ternary: list[BindingEnergy] = []
         if self.ternaries if self.ternaries is not None else self.thorough:
@@ -65,9 +67,11 @@ class CationAnchor:
         """Ternaries keep the screened geometry: relaxing 28 atoms by DFT takes half an hour each on one core."""
         if final.screen is None:
             return final
-        return replace(final, geometry=final.screen, screen=None, hessian=None, energy=ladder("dft:basis=def2-svpd,grid=2").energy)
+        return replace(
+            final, geometry=final.screen, screen=None, hessian=None, energy=ladder("dft:basis=def2-svpd,grid=2").energy
+        )
 
-    def _bind(self, bench: Bench, rung: Ladder, ion, ligands) -> BindingEnergy:
+    def _bind(self, bench: Bench, rung: Ladder, ion: Molecule, ligands: tuple[Molecule, ...]) -> BindingEnergy:
         is_ternary = len(ligands) > 1
         return binding_energy(
             ion,
@@ -81,7 +85,9 @@ class CationAnchor:
 
     def _outcome(self, bound: list[BindingEnergy], ternary: list[BindingEnergy], final: Ladder) -> Outcome:
         best = min(bound, key=lambda r: r.binding_energy_eV)
-        answer = f"{best.ion} binds {best.ligands[0]} most strongly, by {-best.binding_energy_eV:.2f} eV ({best.method})."
+        answer = (
+            f"{best.ion} binds {best.ligands[0]} most strongly, by {-best.binding_energy_eV:.2f} eV ({best.method})."
+        )
         statement = f"{best.ion} strongest with {best.ligands[0]}"
         agrees = best.ion == "Zn2+"
         if ternary:

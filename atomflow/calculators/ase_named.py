@@ -86,6 +86,7 @@ class NamedASE(ChargeAware, Calculator):
     ) -> None:
         """Run the program; see ASE."""
         super().calculate(atoms, properties, system_changes)
+        assert self.atoms is not None
         inner = self._build(int(self.atoms.info.get("charge", 0)), int(self.atoms.info.get("spin", 1)))
         plain = self.atoms.copy()
         self.results = {name: inner.get_property(name, plain) for name in properties or ["energy"]}

@@ -96,13 +96,17 @@ class DFT(ChargeAware, Calculator):
             try:
                 dft.libxc.parse_xc(self._functional)
             except (KeyError, ValueError) as error:
-                raise BadOptionError(f"dft: PySCF has no functional {self._functional!r}; try b3lyp, pbe, pbe0, r2scan or hf") from error
+                raise BadOptionError(
+                    f"dft: PySCF has no functional {self._functional!r}; try b3lyp, pbe, pbe0, r2scan or hf"
+                ) from error
         if self._dispersion not in (None, *LABELS):
             raise BadOptionError(f"dft: no dispersion {self._dispersion!r}; there are d3bj, d4 and none")
         try:
             gto.basis.load(self._basis, "H")
         except (gto.basis.BasisNotFoundError, KeyError) as error:
-            raise BadOptionError(f"dft: PySCF has no basis {self._basis!r}; try def2-svp, def2-tzvp, def2-tzvpd") from error
+            raise BadOptionError(
+                f"dft: PySCF has no basis {self._basis!r}; try def2-svp, def2-tzvp, def2-tzvpd"
+            ) from error
         if not 0 <= self._grid <= 9:
             raise BadOptionError(f"dft: grid {self._grid} is not a level from 0 to 9")
         if self._solvent:
@@ -138,7 +142,7 @@ class DFT(ChargeAware, Calculator):
         return None
 
     def _mole(self, atoms: Atoms, log: io.StringIO) -> gto.Mole:
-        ghosts = atoms.arrays.get("ghost", np.zeros(len(atoms), dtype=bool))
+        ghosts = _ghosts(atoms)
         names = [f"ghost-{s}" if ghost else s for s, ghost in zip(atoms.get_chemical_symbols(), ghosts, strict=True)]
         mole = gto.Mole()
         mole.atom = list(zip(names, (atoms.get_positions() / Bohr).tolist(), strict=True))
@@ -190,7 +194,9 @@ class DFT(ChargeAware, Calculator):
                 self._last = (composition, np.asarray(mf.make_rdm1()), mole.intor("int1e_ovlp"))
                 return mf
             guess = None if rung == "diis" else np.asarray(mf.make_rdm1())
-        raise SCFError(self.method_label, str(atoms.info.get("name") or atoms.get_chemical_formula("hill")), log.getvalue())
+        raise SCFError(
+            self.method_label, str(atoms.info.get("name") or atoms.get_chemical_formula("hill")), log.getvalue()
+        )
 
     def _carried_over(self, composition: tuple[Any, ...], mole: gto.Mole) -> np.ndarray | None:
         """The last density of the same composition, made to hold the right number of electrons in the new overlap."""
@@ -212,6 +218,7 @@ class DFT(ChargeAware, Calculator):
             After the last way to converge, with PySCF's log.
         """
         super().calculate(atoms, properties, system_changes)
+        assert self.atoms is not None
         wanted = properties or ["energy"]
         mf = self._converge(self.atoms)
         energy_eV = mf.e_tot * Hartree
@@ -222,12 +229,11 @@ class DFT(ChargeAware, Calculator):
             gradient = mf.nuc_grad_method()
             gradient.verbose = 0
             forces = -np.asarray(gradient.kernel()) * Hartree / Bohr
-            forces[~self.atoms.arrays.get("ghost", np.zeros(len(self.atoms), dtype=bool))] += extra_forces
+            forces[~_ghosts(self.atoms)] += extra_forces
             self.results["forces"] = forces
 
     def _real(self, atoms: Atoms) -> Atoms:
-        ghosts = atoms.arrays.get("ghost")
-        return atoms if ghosts is None else atoms[~ghosts]
+        return atoms[~_ghosts(atoms)]
 
     def _dispersion_of(self, atoms: Atoms) -> tuple[float, np.ndarray]:
         if self._dispersion is None or len(atoms) < 2:
@@ -260,6 +266,11 @@ class DFT(ChargeAware, Calculator):
         return rows
 
 
+def _ghosts(atoms: Atoms) -> np.ndarray:
+    """Which atoms are only basis functions; shape (n,), bool."""
+    return np.asarray(atoms.arrays.get("ghost", np.zeros(len(atoms))), dtype=bool)
+
+
 def _power(matrix: np.ndarray, exponent: float) -> np.ndarray:
     values, vectors = np.linalg.eigh(matrix)
     return np.asarray((vectors * np.maximum(values, 1e-10) ** exponent) @ vectors.T)
@@ -280,4 +291,3 @@ def _read_solvent(text: str) -> tuple[str, str]:
         except ValueError:
             pass
     raise BadOptionError(f"dft: solvent {text!r} is not understood; write smd:dmf or cpcm:36.7")
-

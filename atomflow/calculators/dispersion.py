@@ -32,12 +32,18 @@ def dispersion(kind: str, functional: str, atoms: Atoms, charge: int) -> tuple[f
         if kind == "d3bj":
             from dftd3.interface import DispersionModel, RationalDampingParam
 
-            result = DispersionModel(numbers, positions).get_dispersion(RationalDampingParam(method=functional, atm=False), grad=True)
+            result = DispersionModel(numbers, positions).get_dispersion(
+                RationalDampingParam(method=functional, atm=False), grad=True
+            )
         else:
             from dftd4.interface import DampingParam
             from dftd4.interface import DispersionModel as DispersionModel4
 
-            result = DispersionModel4(numbers, positions, charge=float(charge)).get_dispersion(DampingParam(method=functional), grad=True)
+            result = DispersionModel4(numbers, positions, charge=float(charge)).get_dispersion(
+                DampingParam(method=functional), grad=True
+            )
     except RuntimeError as error:
-        raise BadOptionError(f"{LABELS[kind]} has no parameters for {functional!r} ({error}); use dispersion=none or another functional") from error
+        raise BadOptionError(
+            f"{LABELS[kind]} has no parameters for {functional!r} ({error}); use dispersion=none or another functional"
+        ) from error
     return float(result["energy"]) * Hartree, -np.asarray(result["gradient"]) * Hartree / Bohr

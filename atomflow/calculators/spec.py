@@ -62,7 +62,9 @@ def parse_spec(text: str) -> CalculatorSpec:
     for part in filter(None, tail.split(",")):
         key, equals, value = part.partition("=")
         if not equals or not key.strip().isidentifier():
-            raise BadOptionError(f"calculator {text!r}: {part!r} is not key=value; write for example dft:functional=pbe,basis=def2-svp")
+            raise BadOptionError(
+                f"calculator {text!r}: {part!r} is not key=value; write for example dft:functional=pbe,basis=def2-svp"
+            )
         try:
             parsed = yaml.safe_load(value)
         except yaml.YAMLError:

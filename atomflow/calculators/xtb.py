@@ -112,10 +112,15 @@ class XTB(ChargeAware, TBLite):
         rows = []
         if self._temperature_K < HOT_ELECTRONS_K:
             rows.append(
-                (hot, f"an SCF did not converge: every species was repeated with electrons at {HOT_ELECTRONS_K:.0f} K, which shifts energies by 0.2-1.2 eV")
+                (
+                    hot,
+                    f"an SCF did not converge: every species was repeated with electrons at {HOT_ELECTRONS_K:.0f} K, which shifts energies by 0.2-1.2 eV",
+                )
             )
         if self._method_name != "GFN1-xTB":
-            rows.append((first, "GFN2-xTB did not converge even with hot electrons: every species was repeated with GFN1-xTB"))
+            rows.append(
+                (first, "GFN2-xTB did not converge even with hot electrons: every species was repeated with GFN1-xTB")
+            )
         return rows
 
     def calculate(

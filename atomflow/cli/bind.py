@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -17,11 +18,17 @@ from atomflow.report.wording import binding_table, method_text, references_of
 @click.command(context_settings={"max_content_width": 100, "ignore_unknown_options": False})
 @click.argument("guest")
 @click.argument("hosts", metavar="HOST [HOST ...]", nargs=-1, required=True)
-@click.option("--calculator", default="xtb", show_default=True, help="xtb, dft, dft:functional=pbe0,basis=def2-tzvpd, a plug-in.")
+@click.option(
+    "--calculator", default="xtb", show_default=True, help="xtb, dft, dft:functional=pbe0,basis=def2-tzvpd, a plug-in."
+)
 @click.option("--geometry", default=None, help="Calculator that relaxes the kept minima [follows --calculator].")
-@click.option("--screen", default=None, help="Calculator that relaxes the starts; 'none' for no screening [follows --calculator].")
+@click.option(
+    "--screen", default=None, help="Calculator that relaxes the starts; 'none' for no screening [follows --calculator]."
+)
 @click.option("--starts", type=click.IntRange(1), default=None, help="Random starts [4 for one host, 40 for more].")
-@click.option("--keep", type=click.IntRange(1), default=1, show_default=True, help="Distinct minima refined after screening.")
+@click.option(
+    "--keep", type=click.IntRange(1), default=1, show_default=True, help="Distinct minima refined after screening."
+)
 @click.option("--counterpoise", is_flag=True, help="Correct the basis-set superposition error.")
 @click.option("--hessian", is_flag=True, help="Vibrations: true minimum, zero point, enthalpy and free energy.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of all random choices.")
@@ -78,7 +85,19 @@ def bind(
             references=references_of(chosen),
         )
         outcome = Outcome({"binding": (result,)}, report)
-        inputs = {"guest": guest, "hosts": list(hosts), "calculator": calculator, "geometry": geometry, "screen": screen}
-        inputs |= {"starts": result.starts, "keep": keep, "counterpoise": counterpoise, "hessian": hessian, "seed": seed}
+        inputs: dict[str, Any] = {
+            "guest": guest,
+            "hosts": list(hosts),
+            "calculator": calculator,
+            "geometry": geometry,
+            "screen": screen,
+        }
+        inputs |= {
+            "starts": result.starts,
+            "keep": keep,
+            "counterpoise": counterpoise,
+            "hessian": hessian,
+            "seed": seed,
+        }
         path = finish(current, outcome, "bind", inputs)
     show(outcome, path, as_json, quiet)

@@ -17,7 +17,12 @@ def build() -> None:
 
 @build.command(name="molecule", context_settings={"max_content_width": 100})
 @click.argument("what")
-@click.option("-o", "--out", type=click.Path(dir_okay=False, path_type=Path), help="File to write; its suffix is the format [NAME.xyz].")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File to write; its suffix is the format [NAME.xyz].",
+)
 @click.option("--charge", type=int, default=None, help="Total charge, where the input does not tell it.")
 @click.option("--multiplicity", type=click.IntRange(1), default=None, help="Spin multiplicity.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the conformer.")
@@ -50,7 +55,9 @@ def build_molecule(
             path.parent.mkdir(parents=True, exist_ok=True)
             built.atoms.write(path, format=kind)
         except (UnknownFileTypeError, ValueError) as error:
-            raise BadOptionError(f"--out {path}: no writer for {path.suffix or 'a name without a suffix'}; use .xyz, .sdf, .pdb or .cif") from error
+            raise BadOptionError(
+                f"--out {path}: no writer for {path.suffix or 'a name without a suffix'}; use .xyz, .sdf, .pdb or .cif"
+            ) from error
         except OSError as error:
             raise OutputError(path, error.strerror or str(error)) from error
     about = {
@@ -66,4 +73,6 @@ def build_molecule(
     if as_json:
         click.echo(json.dumps(about, indent=2, ensure_ascii=False))
     elif not quiet:
-        click.echo(f"{built.name}: {built.formula}, charge {built.charge:+d}, {len(built)} atoms -> {path}  [{built.grade}]")
+        click.echo(
+            f"{built.name}: {built.formula}, charge {built.charge:+d}, {len(built)} atoms -> {path}  [{built.grade}]"
+        )

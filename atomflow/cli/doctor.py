@@ -28,23 +28,66 @@ def doctor(as_json: bool) -> None:
     from atomflow.library import library_folder
 
     rows: list[dict[str, str | bool]] = [
-        {"what": "python", "ok": sys.version_info >= (3, 11), "detail": platform.python_version(), "mend": "install Python 3.11 or newer"},
+        {
+            "what": "python",
+            "ok": sys.version_info >= (3, 11),
+            "detail": platform.python_version(),
+            "mend": "install Python 3.11 or newer",
+        },
         {"what": "cores", "ok": True, "detail": f"{available_cores()} usable", "mend": ""},
-        {"what": "species library", "ok": True, "detail": f"{len(list_species())} species in {library_folder('structures').name}/", "mend": ""},
-        {"what": "studies", "ok": bool(study_names()), "detail": ", ".join(study_names()), "mend": "reinstall atomflow"},
+        {
+            "what": "species library",
+            "ok": True,
+            "detail": f"{len(list_species())} species in {library_folder('structures').name}/",
+            "mend": "",
+        },
+        {
+            "what": "studies",
+            "ok": bool(study_names()),
+            "detail": ", ".join(study_names()),
+            "mend": "reinstall atomflow",
+        },
     ]
     for status in backend_status():
-        rows.append({"what": f"calculator {status.name}", "ok": status.available, "detail": status.detail, "mend": status.install})
+        rows.append(
+            {
+                "what": f"calculator {status.name}",
+                "ok": status.available,
+                "detail": status.detail,
+                "mend": status.install,
+            }
+        )
     for program in ("orca", "gaussian"):
         try:
             calculator(program)
             rows.append({"what": f"calculator {program}", "ok": True, "detail": "configured in ASE", "mend": ""})
         except AtomflowError:
-            rows.append({"what": f"calculator {program}", "ok": False, "detail": "optional; not configured", "mend": "see 'Configuration' at ase-lib.org"})
+            rows.append(
+                {
+                    "what": f"calculator {program}",
+                    "ok": False,
+                    "detail": "optional; not configured",
+                    "mend": "see 'Configuration' at ase-lib.org",
+                }
+            )
     browser = shutil.which("chromium") or shutil.which("google-chrome")
-    rows.append({"what": "browser", "ok": bool(browser), "detail": "optional; opens reports, used by tests", "mend": "apt install chromium chromium-driver"})
+    rows.append(
+        {
+            "what": "browser",
+            "ok": bool(browser),
+            "detail": "optional; opens reports, used by tests",
+            "mend": "apt install chromium chromium-driver",
+        }
+    )
     threads = os.environ.get("OMP_NUM_THREADS")
-    rows.append({"what": "threads", "ok": True, "detail": f"OMP_NUM_THREADS={threads}" if threads else "set by atomflow: cores / jobs", "mend": ""})
+    rows.append(
+        {
+            "what": "threads",
+            "ok": True,
+            "detail": f"OMP_NUM_THREADS={threads}" if threads else "set by atomflow: cores / jobs",
+            "mend": "",
+        }
+    )
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return

@@ -27,7 +27,13 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @listing.command(name="species")
-@click.option("--folder", "folders", multiple=True, type=click.Path(path_type=Path), help="Search this folder of species files first.")
+@click.option(
+    "--folder",
+    "folders",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Search this folder of species files first.",
+)
 @_JSON
 def list_the_species(folders: tuple[Path, ...], as_json: bool) -> None:
     """Named molecules, ions and polymer fragments, with the grade of their data.
@@ -37,10 +43,23 @@ def list_the_species(folders: tuple[Path, ...], as_json: bool) -> None:
     from atomflow.build import list_species
 
     rows = [
-        {"name": s.name, "aliases": ", ".join(s.aliases), "charge": s.charge, "role": s.role, "grade": s.grade, "source": s.source}
+        {
+            "name": s.name,
+            "aliases": ", ".join(s.aliases),
+            "charge": s.charge,
+            "role": s.role,
+            "grade": s.grade,
+            "source": s.source,
+        }
         for s in list_species(folders)
     ]
-    columns = (Column("name", "Name"), Column("aliases", "Also called"), Column("charge", "Charge", "e"), Column("role", "Role"), Column("grade", "Grade"))
+    columns = (
+        Column("name", "Name"),
+        Column("aliases", "Also called"),
+        Column("charge", "Charge", "e"),
+        Column("role", "Role"),
+        Column("grade", "Grade"),
+    )
     _print("Species", rows, columns, as_json)
 
 
@@ -50,8 +69,16 @@ def list_calculators(as_json: bool) -> None:
     """Calculators: ours, plug-ins, and whether each can run here. ASE's own are usable by their names, too."""
     from atomflow.calculators import backend_status
 
-    rows = [{"name": s.name, "here": s.available, "detail": s.detail, "install": "" if s.available else s.install} for s in backend_status()]
-    _print("Calculators", rows, (Column("name", "Name"), Column("here", "Here"), Column("detail", "What"), Column("install", "Install")), as_json)
+    rows = [
+        {"name": s.name, "here": s.available, "detail": s.detail, "install": "" if s.available else s.install}
+        for s in backend_status()
+    ]
+    _print(
+        "Calculators",
+        rows,
+        (Column("name", "Name"), Column("here", "Here"), Column("detail", "What"), Column("install", "Install")),
+        as_json,
+    )
 
 
 @listing.command(name="studies")

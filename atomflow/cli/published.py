@@ -40,7 +40,7 @@ def published(row_id: str | None, study: Path | None, into: Path | None, as_json
       atomflow run cation-anchor --thorough --out runs/P4.a
       atomflow published --record runs/P4.a
       atomflow published --record runs/P4.a --into my-scoreboard
-    """  # noqa: D301 - click wants the backspace character itself
+    """
     from atomflow.report.scoreboard import find_row, load_records, load_rows, record_study, scoreboard_table
 
     if study is not None:

@@ -62,7 +62,9 @@ def _help(study: type[Any]) -> str:
 
 
 @click.command(cls=_Studies, context_settings={"max_content_width": 100})
-@click.option("--workflow", type=click.Path(path_type=Path), help="A workflow file of your own; NAME is then only its title.")
+@click.option(
+    "--workflow", type=click.Path(path_type=Path), help="A workflow file of your own; NAME is then only its title."
+)
 def run(workflow: Path | None) -> None:
     """Run a study: models, energies, table, figures and report in one folder.
 

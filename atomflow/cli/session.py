@@ -33,7 +33,12 @@ def common_options(command: _F) -> _F:
     """``-o/--out``, ``--jobs``, ``--json``, ``--quiet``: the same everywhere."""
     for option in reversed(
         (
-            click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder for the results; an existing one is resumed."),
+            click.option(
+                "-o",
+                "--out",
+                type=click.Path(path_type=Path),
+                help="Folder for the results; an existing one is resumed.",
+            ),
             click.option("--jobs", type=click.IntRange(1), default=None, help="Local processes [all cores]."),
             click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output."),
             click.option("-q", "--quiet", is_flag=True, help="No progress, no table."),

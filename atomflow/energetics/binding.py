@@ -9,7 +9,15 @@ import numpy as np
 
 from atomflow.energetics.ladder import Ladder
 from atomflow.energetics.minima import MinimaSearch, Minimum, TaskRunner, run_serially
-from atomflow.energetics.reactions import Assembly, ReactionEnergy, SearchSettings, contacts, counterpoise, part_energies, reaction_energy
+from atomflow.energetics.reactions import (
+    Assembly,
+    ReactionEnergy,
+    SearchSettings,
+    contacts,
+    counterpoise,
+    deformation_energy,
+    reaction_energy,
+)
 from atomflow.model import Molecule, Notice, Result, record
 
 #: All free energies and enthalpies: ideal gas, rigid rotor and harmonic oscillators, 1 bar.
@@ -33,7 +41,7 @@ class BindingEnergy(Result):
     counterpoise_eV : float or None
         The binding energy with the counterpoise correction.
     deformation_eV : float
-        What it costs to bring the ligands into the shape they have in the complex.
+        What it costs to bring the ligands into the shape they have in the complex, by the geometry calculator.
     zero_point_eV, enthalpy_eV, gibbs_eV : float or None
         Change of the zero-point energy; enthalpy and free energy of binding at ``temperature_K``.
     distances_A : dict
@@ -140,11 +148,8 @@ def binding_energy(
     parts: Assembly = (ion, *ligands)
     reaction = reaction_energy([(part,) for part in parts], [parts], ladder, SearchSettings(starts, keep, seed), run)
     search = reaction.products[0]
-    singles = [s.best.energy_eV for s in reaction.reactants]
-    if with_counterpoise:
-        bsse, own = counterpoise(search.best, parts, reaction.ladder, run)
-    else:
-        bsse, own = None, part_energies(search.best, parts, reaction.ladder, run)
+    alone = [s.best for s in reaction.reactants]
+    bsse = counterpoise(search.best, parts, reaction.ladder, run) if with_counterpoise else None
     energy = reaction.energy_eV
     distances, coordination = _describe_contacts(search, parts)
     return BindingEnergy(
@@ -153,7 +158,7 @@ def binding_energy(
         binding_energy_eV=energy,
         uncertainty_eV=_uncertainty(reaction, bsse),
         counterpoise_eV=None if bsse is None else energy + bsse,
-        deformation_eV=float(sum(own) - sum(singles)),
+        deformation_eV=deformation_energy(search.best, parts, alone, reaction.ladder, run),
         zero_point_eV=reaction.zero_point_eV,
         enthalpy_eV=reaction.enthalpy_eV,
         gibbs_eV=reaction.gibbs_eV,
@@ -205,7 +210,7 @@ def dissociation_energy(
         for sign, assemblies, searches in ((1.0, reactants, reaction.reactants), (-1.0, products, reaction.products)):
             for assembly, found in zip(assemblies, searches, strict=True):
                 if len(assembly) > 1:
-                    bsse += sign * counterpoise(found.best, assembly, reaction.ladder, run)[0]
+                    bsse += sign * counterpoise(found.best, assembly, reaction.ladder, run)
     distances, coordination = _describe_contacts(search, reactants[0])
     return DissociationEnergy(
         complex=" + ".join(part.name for part in reactants[0]),
@@ -252,7 +257,12 @@ def _describe_contacts(search: MinimaSearch, parts: Assembly) -> tuple[dict[str,
 def _notices(reaction: ReactionEnergy, parts: Assembly) -> list[Notice]:
     """Warnings that the calculators themselves cannot give."""
     rows = []
-    ladder, best = reaction.ladder, (reaction.products if len(parts) > 1 and len(reaction.products[0].best.atoms) > 1 else reaction.reactants)[0].best
+    ladder, best = (
+        reaction.ladder,
+        (reaction.products if len(parts) > 1 and len(reaction.products[0].best.atoms) > 1 else reaction.reactants)[
+            0
+        ].best,
+    )
     highly_charged = [part.name for part in parts if len(part) == 1 and part.charge >= 2]
     if highly_charged and ladder.screen is not None and ladder.screen.name == "xtb":
         rows.append(
@@ -263,9 +273,14 @@ def _notices(reaction: ReactionEnergy, parts: Assembly) -> list[Notice]:
         )
     if best.starts > 4 and best.hits == 1:
         rows.append(
-            Notice("single-hit", f"{best.atoms.info['name']}: only one of {best.starts} starts found the lowest minimum; a lower one may exist, use more --starts")
+            Notice(
+                "single-hit",
+                f"{best.atoms.info['name']}: only one of {best.starts} starts found the lowest minimum; a lower one may exist, use more --starts",
+            )
         )
     graded = [part.name for part in parts if part.grade == "assumed"]
     if graded:
-        rows.append(Notice("assumed-model", f"{', '.join(graded)}: the model itself is our assumption (grade 'assumed')"))
+        rows.append(
+            Notice("assumed-model", f"{', '.join(graded)}: the model itself is our assumption (grade 'assumed')")
+        )
     return rows

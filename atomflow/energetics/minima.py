@@ -119,7 +119,7 @@ def find_minima(
     found, notices = _sort_out(candidates, len(geometries), ladder.first, expected)
     kept = found[:keep]
     if ladder.geometry != ladder.first:
-        refined = run(relax, [(m.atoms, ladder.geometry, tolerance) for m in kept])
+        refined = run(relax, [(m.atoms, ladder.geometry, tolerance, ladder.screen) for m in kept])
         candidates = [_Candidate(r, m.hits, m.spread_eV) for r, m in zip(refined, kept, strict=True)]
         kept, more = _sort_out(candidates, len(geometries), ladder.geometry, expected)
         notices += more
@@ -131,7 +131,11 @@ def find_minima(
         kept = [replace(m, energy_eV=e) for m, e in zip(kept, energies, strict=True)]
     kept.sort(key=lambda m: m.energy_eV)
     if not kept[0].converged:
-        notices.append(Notice("unconverged-geometry", f"{kept[0].atoms.info['name']}: the relaxation did not reach {tolerance} eV/A"))
+        notices.append(
+            Notice(
+                "unconverged-geometry", f"{kept[0].atoms.info['name']}: the relaxation did not reach {tolerance} eV/A"
+            )
+        )
     return MinimaSearch(tuple(kept), tuple(notices))
 
 
@@ -156,12 +160,21 @@ def _sort_out(
     if not intact:
         if failed:
             raise SCFError(label, name, "\n".join(f.log or f.failure for f in failed))
-        raise RelaxationError(f"{name}: bonds broke or formed in all {total} starts ({label}); the molecules react rather than bind")
+        raise RelaxationError(
+            f"{name}: bonds broke or formed in all {total} starts ({label}); the molecules react rather than bind"
+        )
     notices = []
     if failed:
-        notices.append(Notice("failed-starts", f"{name}: {len(failed)} of {total} starts failed ({label}: {failed[0].failure})"))
+        notices.append(
+            Notice("failed-starts", f"{name}: {len(failed)} of {total} starts failed ({label}: {failed[0].failure})")
+        )
     if reacted:
-        notices.append(Notice("reacted-starts", f"{name}: in {reacted} of {total} starts bonds broke or formed ({label}); they were left out"))
+        notices.append(
+            Notice(
+                "reacted-starts",
+                f"{name}: in {reacted} of {total} starts bonds broke or formed ({label}); they were left out",
+            )
+        )
     return _group(intact, starts), notices
 
 
@@ -243,12 +256,20 @@ def _confirm(minimum: Minimum, ladder: Ladder, run: TaskRunner) -> Minimum:
             atoms = minimum.atoms.copy()
             atoms.positions += sign * _MEND_STEP_A * np.asarray(found.lowest_mode) / np.abs(found.lowest_mode).max()
             shifted.append(atoms)
-        lower = [r for r in run(relax, [(a, ladder.hessian, ladder.force_tolerance_eV_per_A) for a in shifted]) if not r.failure]
+        lower = [
+            r
+            for r in run(relax, [(a, ladder.hessian, ladder.force_tolerance_eV_per_A) for a in shifted])
+            if not r.failure
+        ]
         if not lower:
             return minimum
         best = min(lower, key=lambda r: r.energy_eV)
         minimum = replace(
-            minimum, atoms=best.atoms, energy_eV=best.energy_eV, geometry_energy_eV=best.energy_eV, converged=best.converged
+            minimum,
+            atoms=best.atoms,
+            energy_eV=best.energy_eV,
+            geometry_energy_eV=best.energy_eV,
+            converged=best.converged,
         )
     return minimum
 
@@ -258,4 +279,9 @@ def _vibration_notices(minimum: Minimum) -> list[Notice]:
     if found is None or found.is_minimum:
         return []
     lowest = found.frequencies_per_cm[0]
-    return [Notice("not-a-minimum", f"{minimum.atoms.info['name']}: a vibration stays imaginary ({-lowest:.0f}i cm-1) after {_MEND_TRIES} mends")]
+    return [
+        Notice(
+            "not-a-minimum",
+            f"{minimum.atoms.info['name']}: a vibration stays imaginary ({-lowest:.0f}i cm-1) after {_MEND_TRIES} mends",
+        )
+    ]

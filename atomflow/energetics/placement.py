@@ -85,7 +85,9 @@ def _is_cation(part: Molecule) -> bool:
     return part.charge > 0
 
 
-def _dock(part: Molecule, shape: Atoms, placed: dict[int, Atoms], centre: int | None, rng: np.random.Generator) -> Atoms:
+def _dock(
+    part: Molecule, shape: Atoms, placed: dict[int, Atoms], centre: int | None, rng: np.random.Generator
+) -> Atoms:
     others_xyz = np.vstack([atoms.positions for atoms in placed.values()])
     others_z = np.concatenate([atoms.numbers for atoms in placed.values()])
     donors = donor_atoms(part)
@@ -99,10 +101,14 @@ def _dock(part: Molecule, shape: Atoms, placed: dict[int, Atoms], centre: int | 
             _bring_surface(turned, others_xyz, rng)
         if not _clashes(turned, others_xyz, others_z):
             return turned
-    raise BadStructureError(f"{part.name} cannot be placed without overlap beside {len(others_xyz)} atoms; use fewer or smaller hosts")
+    raise BadStructureError(
+        f"{part.name} cannot be placed without overlap beside {len(others_xyz)} atoms; use fewer or smaller hosts"
+    )
 
 
-def _bring_donor(atoms: Atoms, donors: dict[int, float], metal: int, at: np.ndarray, slack: float, rng: np.random.Generator) -> None:
+def _bring_donor(
+    atoms: Atoms, donors: dict[int, float], metal: int, at: np.ndarray, slack: float, rng: np.random.Generator
+) -> None:
     """Move a molecule so that the cation is at bonding distance from one donor, or equally far from two."""
     indices = np.array(sorted(donors))
     weights = np.array([donors[i] for i in indices])

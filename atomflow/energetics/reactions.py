@@ -73,7 +73,10 @@ def reaction_energy(
     attempts = [(ladder, ""), *ladder.fallbacks()]
     for number, (rung, warning) in enumerate(attempts):
         try:
-            found = {s: find_minima(s, rung, starts=settings.starts, keep=settings.keep, seed=settings.seed, run=run) for s in dict.fromkeys(species)}
+            found = {
+                s: find_minima(s, rung, starts=settings.starts, keep=settings.keep, seed=settings.seed, run=run)
+                for s in dict.fromkeys(species)
+            }
         except SCFError:
             if number + 1 == len(attempts):
                 raise
@@ -84,7 +87,9 @@ def reaction_energy(
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
-def _sum_up(reactants: list[MinimaSearch], products: list[MinimaSearch], ladder: Ladder, notices: list[Notice]) -> ReactionEnergy:
+def _sum_up(
+    reactants: list[MinimaSearch], products: list[MinimaSearch], ladder: Ladder, notices: list[Notice]
+) -> ReactionEnergy:
     def difference(term: str | None) -> float | None:
         total = 0.0
         for sign, searches in ((1.0, products), (-1.0, reactants)):
@@ -135,8 +140,8 @@ def _check_support(species: Sequence[Assembly], ladder: Ladder) -> None:
                 raise UnsupportedSystemError(spec.name, reason, "--calculator dft")
 
 
-def counterpoise(minimum: Minimum, parts: Assembly, ladder: Ladder, run: TaskRunner) -> tuple[float, list[float]]:
-    """Basis-set superposition error (eV, positive) of an assembly, and each part's own energy at its geometry there.
+def counterpoise(minimum: Minimum, parts: Assembly, ladder: Ladder, run: TaskRunner) -> float:
+    """Basis-set superposition error of an assembly, eV, positive.
 
     Boys-Bernardi: each part is computed at the geometry it has in the complex, once with its own basis functions and
     once with everybody's (doi:10.1080/00268977000101561, known to us through textbooks).
@@ -147,22 +152,39 @@ def counterpoise(minimum: Minimum, parts: Assembly, ladder: Ladder, run: TaskRun
         When the calculator cannot leave out nuclei but keep their basis functions.
     """
     if not getattr(build_calculator(ladder.energy), "supports_ghosts", False):
-        raise BadOptionError(f"{method_label(ladder.energy)} has no basis set to correct: leave out --counterpoise or use --calculator dft")
+        raise BadOptionError(
+            f"{method_label(ladder.energy)} has no basis set to correct: leave out --counterpoise or use --calculator dft"
+        )
     alone = [_part_atoms(minimum.atoms, parts, i, ghosts=False) for i in range(len(parts))]
     dressed = [_part_atoms(minimum.atoms, parts, i, ghosts=True) for i in range(len(parts))]
     energies = run(single_point, [(atoms, ladder.energy) for atoms in alone + dressed])
-    own, full = energies[: len(parts)], energies[len(parts) :]
-    return float(sum(own) - sum(full)), own
+    return float(sum(energies[: len(parts)]) - sum(energies[len(parts) :]))
 
 
-def part_energies(minimum: Minimum, parts: Assembly, ladder: Ladder, run: TaskRunner) -> list[float]:
-    """Energy (eV) of each part at the geometry it has in the assembly."""
-    return run(single_point, [(_part_atoms(minimum.atoms, parts, i, ghosts=False), ladder.energy) for i in range(len(parts))])
+def deformation_energy(
+    minimum: Minimum, parts: Assembly, alone: Sequence[Minimum], ladder: Ladder, run: TaskRunner
+) -> float:
+    """What it costs, eV, to bring each part from its own minimum into the shape it has in the assembly.
+
+    By the geometry calculator: the minima are minima of that calculator, so the energy cannot come out negative by
+    a mismatch of methods.
+    """
+    shapes = [
+        (_part_atoms(minimum.atoms, parts, i, ghosts=False), ladder.geometry)
+        for i in range(len(parts))
+        if len(parts[i]) > 1
+    ]
+    relaxed = [m.geometry_energy_eV for m, part in zip(alone, parts, strict=True) if len(part) > 1]
+    return float(sum(run(single_point, shapes)) - sum(relaxed))
 
 
 def _part_atoms(atoms: Atoms, parts: Assembly, index: int, *, ghosts: bool) -> Atoms:
     inside = atoms.arrays["part"] == index
-    chosen = Atoms(atoms.numbers, atoms.get_positions()) if ghosts else Atoms(atoms.numbers[inside], atoms.get_positions()[inside])
+    chosen = (
+        Atoms(atoms.numbers, atoms.get_positions())
+        if ghosts
+        else Atoms(atoms.numbers[inside], atoms.get_positions()[inside])
+    )
     if ghosts:
         chosen.set_array("ghost", ~inside)
     chosen.info.update(charge=parts[index].charge, spin=parts[index].multiplicity, name=parts[index].name)

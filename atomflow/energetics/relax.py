@@ -13,6 +13,7 @@ from ase.optimize import BFGS
 from ase.units import Bohr, Hartree
 
 from atomflow.calculators import CalculatorSpec, build_calculator, suitable_threads
+from atomflow.energetics.derivatives import hessian
 from atomflow.errors import AtomflowError, CalculationError, RelaxationError, SCFError
 from atomflow.model import check_geometry, record
 
@@ -36,7 +37,9 @@ class Relaxed:
     log: str = ""
 
 
-def relax(atoms: Atoms, spec: CalculatorSpec, force_tolerance_eV_per_A: float = 0.01) -> Relaxed:
+def relax(
+    atoms: Atoms, spec: CalculatorSpec, force_tolerance_eV_per_A: float = 0.01, guide: CalculatorSpec | None = None
+) -> Relaxed:
     """Relax a molecule or complex.
 
     Parameters
@@ -46,6 +49,8 @@ def relax(atoms: Atoms, spec: CalculatorSpec, force_tolerance_eV_per_A: float = 
     spec : CalculatorSpec
     force_tolerance_eV_per_A : float
         Largest force on any atom at the end, eV/angstrom.
+    guide : CalculatorSpec, optional
+        A cheap calculator whose second derivatives at the start guide a dear relaxation (half the steps).
 
     Returns
     -------
@@ -60,7 +65,7 @@ def relax(atoms: Atoms, spec: CalculatorSpec, force_tolerance_eV_per_A: float = 
             if len(work) == 1:
                 return Relaxed(work, _energy(work, calc), True, 0)
             if getattr(calc, "relaxer", "ase") == "geometric":
-                return _relax_internal(work, calc, force_tolerance_eV_per_A)
+                return _relax_internal(work, calc, force_tolerance_eV_per_A, guide)
             return _relax_cartesian(work, calc, force_tolerance_eV_per_A)
     except CalculationError as error:
         return Relaxed(atoms, float("nan"), False, 0, failure=str(error), log=getattr(error, "log", ""))
@@ -90,7 +95,9 @@ def _energy(atoms: Atoms, calc: Calculator) -> float:
     finally:
         atoms.calc = None
     if not np.isfinite(energy):
-        raise SCFError(type(calc).__name__, str(atoms.info.get("name", atoms.symbols)), "the energy is not a finite number")
+        raise SCFError(
+            type(calc).__name__, str(atoms.info.get("name", atoms.symbols)), "the energy is not a finite number"
+        )
     return energy
 
 
@@ -112,7 +119,18 @@ def _relax_cartesian(atoms: Atoms, calc: Calculator, tolerance: float) -> Relaxe
     return Relaxed(atoms, energy, bool(converged), steps)
 
 
-def _relax_internal(atoms: Atoms, calc: Calculator, tolerance: float) -> Relaxed:
+def _guess_hessian(atoms: Atoms, guide: CalculatorSpec) -> np.ndarray | None:
+    """Second derivatives in atomic units, made positive: a guess must not point uphill."""
+    calc = build_calculator(guide)
+    try:
+        with suitable_threads(calc):
+            values, vectors = np.linalg.eigh(hessian(atoms, calc) * Bohr**2 / Hartree)
+    except CalculationError:
+        return None  # a guess that cannot be had costs steps, not the result
+    return np.asarray((vectors * np.abs(values)) @ vectors.T)
+
+
+def _relax_internal(atoms: Atoms, calc: Calculator, tolerance: float, guide: CalculatorSpec | None) -> Relaxed:
     """Translation-rotation-internal coordinates (geomeTRIC, doi:10.1063/1.4952956): fewer, dearer steps."""
     from geometric.ase_engine import EngineASE
     from geometric.errors import Error as GeometricError
@@ -136,11 +154,21 @@ def _relax_internal(atoms: Atoms, calc: Calculator, tolerance: float) -> Relaxed
         convergence_dmax=4 * gradient_limit,
         convergence_drms=2.7 * gradient_limit,
     )
+    if guide is not None and (guess := _guess_hessian(atoms, guide)) is not None:
+        parameters.hess_data = guess
     with tempfile.TemporaryDirectory(prefix="atomflow-relax-") as scratch:
         parameters.xyzout = f"{scratch}/path.xyz"
         coordinates = DelocalizedInternalCoordinates(molecule, build=True, connect=False, addcart=False)
         try:
-            path = Optimize(atoms.get_positions().ravel() / Bohr, molecule, coordinates, engine, scratch, parameters, print_info=False)
+            path = Optimize(
+                atoms.get_positions().ravel() / Bohr,
+                molecule,
+                coordinates,
+                engine,
+                scratch,
+                parameters,
+                print_info=False,
+            )
         except GeometricError as error:
             raise RelaxationError(f"geomeTRIC: {str(error).strip() or type(error).__name__}") from error
     atoms.set_positions(path.xyzs[-1])

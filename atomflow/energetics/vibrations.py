@@ -11,16 +11,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms, units
-from ase.calculators.calculator import Calculator
 from ase.thermochemistry import IdealGasThermo
 
 from atomflow.calculators import CalculatorSpec, build_calculator, suitable_threads
+from atomflow.energetics.derivatives import hessian
 from atomflow.model import record
 
 #: An imaginary frequency below this is noise of integration grids and finite differences, not a downhill direction.
 NOISE_PER_CM = 30.0
 STANDARD_PRESSURE_PA = 1e5
-_STEP_A = 0.005
 #: Modes softer than this count as this much in entropies: a harmonic mode near zero has an entropy without bound.
 _SOFTEST_PER_CM = 50.0
 
@@ -70,27 +69,6 @@ def vibrations(atoms: Atoms, spec: CalculatorSpec, temperature_K: float = 298.15
     return _with_corrections(atoms, np.asarray(frequencies)[order], lowest, temperature_K)
 
 
-def hessian(atoms: Atoms, calc: Calculator) -> np.ndarray:
-    """Second derivatives, shape (3n, 3n), eV/angstrom^2: the calculator's own, else central differences of forces."""
-    own = getattr(calc, "get_hessian", None)
-    if own is not None:
-        return np.asarray(own(atoms)).reshape(3 * len(atoms), 3 * len(atoms))
-    size = 3 * len(atoms)
-    matrix = np.empty((size, size))
-    moved = atoms.copy()
-    moved.calc = calc
-    start = atoms.get_positions()
-    for column in range(size):
-        forces = []
-        for sign in (1, -1):
-            positions = start.copy()
-            positions.flat[column] += sign * _STEP_A
-            moved.set_positions(positions)
-            forces.append(moved.get_forces().ravel())
-        matrix[column] = -(forces[0] - forces[1]) / (2 * _STEP_A)
-    return 0.5 * (matrix + matrix.T)
-
-
 def _with_corrections(atoms: Atoms, frequencies: np.ndarray, lowest: np.ndarray, temperature_K: float) -> Vibrations:
     real = frequencies[frequencies > 0]
     zero_point = 0.5 * float(real.sum()) * units.invcm
@@ -108,7 +86,9 @@ def _with_corrections(atoms: Atoms, frequencies: np.ndarray, lowest: np.ndarray,
     enthalpy = thermo.get_enthalpy(temperature_K, verbose=False) + shift
     gibbs = thermo.get_gibbs_energy(temperature_K, STANDARD_PRESSURE_PA, verbose=False) + shift
     is_minimum = bool((frequencies > -NOISE_PER_CM).all())
-    return Vibrations(tuple(map(float, frequencies)), zero_point, float(enthalpy), float(gibbs), temperature_K, is_minimum, lowest)
+    return Vibrations(
+        tuple(map(float, frequencies)), zero_point, float(enthalpy), float(gibbs), temperature_K, is_minimum, lowest
+    )
 
 
 def _rotor(atoms: Atoms) -> tuple[str, int]:

@@ -66,7 +66,9 @@ class TaskFolder:
     def __enter__(self) -> TaskFolder:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._pool is not None:
             if kind is not None:  # do not wait for work nobody will collect; what is finished is on disk
                 self._pool.shutdown(wait=False, cancel_futures=True)
@@ -83,7 +85,10 @@ class TaskFolder:
             When a worker process dies (out of memory, killed).
         """
         self._count(0, len(arguments), "")
-        keys = [content_key([f"{function.__module__}.{function.__qualname__}", __version__, list(args)]) for args in arguments]
+        keys = [
+            content_key([f"{function.__module__}.{function.__qualname__}", __version__, list(args)])
+            for args in arguments
+        ]
         futures = [self._future(key, function, args) for key, args in zip(keys, arguments, strict=True)]
         results = []
         for future in futures:
@@ -188,7 +193,7 @@ class TaskFolder:
     def _remember(self, key: str, function: Callable[..., Any], result: Any, seconds: float) -> None:
         self.task_seconds += seconds
         path = self._path(key)
-        if path is None or getattr(result, "failure", ""):  # a failure is tried again next time, not replayed
+        if path is None or getattr(result, "failure", None):  # a failure is tried again next time, not replayed
             return
         body = json.dumps(encode(result), ensure_ascii=False, allow_nan=False)
         checksum = hashlib.sha256(body.encode()).hexdigest()

@@ -67,7 +67,12 @@ def encode(obj: Any) -> Any:
         fields = {f.name: encode(getattr(obj, f.name)) for f in dataclasses.fields(obj) if f.name != "graph"}
         positions = obj.graph.GetConformer().GetPositions()
         # A mol block alone would round coordinates to 1e-4 A.
-        return {_TAG: "molecule", "molblock": Chem.MolToV3KMolBlock(obj.graph), "positions": encode(positions), **fields}
+        return {
+            _TAG: "molecule",
+            "molblock": Chem.MolToV3KMolBlock(obj.graph),
+            "positions": encode(positions),
+            **fields,
+        }
     if isinstance(obj, Path):
         return {_TAG: "path", "value": str(obj)}
     if isinstance(obj, tuple):
@@ -80,7 +85,7 @@ def encode(obj: Any) -> Any:
         return {key: encode(value) for key, value in obj.items()}
     if dataclasses.is_dataclass(obj) and getattr(type(obj), "schema", None) in _RECORDS:
         stored = [f for f in dataclasses.fields(obj) if f.metadata.get("stored", True)]
-        return {_TAG: type(obj).schema, **{f.name: encode(getattr(obj, f.name)) for f in stored}}  # type: ignore[attr-defined]
+        return {_TAG: getattr(type(obj), "schema"), **{f.name: encode(getattr(obj, f.name)) for f in stored}}  # noqa: B009
     raise TypeError(f"cannot write a {type(obj).__name__} to JSON")
 
 
@@ -125,7 +130,12 @@ def decode(data: Any) -> Any:
     if tag == "path":
         return Path(body["value"])
     if tag == "atoms":
-        atoms = Atoms(numbers=body["numbers"], positions=body["positions"] or None, cell=body.get("cell"), pbc=body.get("pbc", False))
+        atoms = Atoms(
+            numbers=body["numbers"],
+            positions=body["positions"] or None,
+            cell=body.get("cell"),
+            pbc=body.get("pbc", False),
+        )
         atoms.info.update(body["info"])
         for key, value in body.get("arrays", {}).items():
             atoms.set_array(key, value)

@@ -86,7 +86,9 @@ def check_geometry(atoms: Atoms, what: str) -> None:
     positions = atoms.get_positions()
     bad = np.flatnonzero(~np.isfinite(positions).all(axis=1))
     if bad.size:
-        raise BadStructureError(f"{what}: atom {bad[0] + 1} ({atoms[bad[0]].symbol}) has a coordinate that is not a finite number; mend the file")
+        raise BadStructureError(
+            f"{what}: atom {bad[0] + 1} ({atoms[bad[0]].symbol}) has a coordinate that is not a finite number; mend the file"
+        )
     if len(atoms) > 1:
         from scipy.spatial import cKDTree
 

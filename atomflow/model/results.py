@@ -49,7 +49,9 @@ class Result:
         """One row with the result's scalar fields."""
         import pandas as pd
 
-        return pd.DataFrame([{key: value for key, value in self.to_dict().items() if not isinstance(value, (list, dict))}])
+        return pd.DataFrame(
+            [{key: value for key, value in self.to_dict().items() if not isinstance(value, (list, dict))}]
+        )
 
 
 def _plain(value: Any) -> Any:

@@ -12,10 +12,10 @@ from pathlib import Path
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
+from atomflow.model.writing import write_atomically
 from atomflow.report import figures
 from atomflow.report.content import BarChart, Report
 from atomflow.report.scene import scene
-from atomflow.model.writing import write_atomically
 
 _HERE = files("atomflow.report")
 

@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,11 @@ class Outcome:
     @property
     def warnings(self) -> tuple[Notice, ...]:
         """Warnings of all results, without repeats."""
-        return tuple(dict.fromkeys([*self.report.warnings, *(n for group in self.results.values() for r in group for n in r.warnings)]))
+        return tuple(
+            dict.fromkeys(
+                [*self.report.warnings, *(n for group in self.results.values() for r in group for n in r.warnings)]
+            )
+        )
 
 
 def write_outcome(outcome: Outcome, folder: Path, about: Mapping[str, Any]) -> list[Path]:
@@ -65,7 +69,7 @@ def write_outcome(outcome: Outcome, folder: Path, about: Mapping[str, Any]) -> l
     for group, members in outcome.results.items():
         results[group] = []
         for member in members:
-            placed, kept, shown = _write_minima(member, folder)
+            placed, kept, shown = _write_minima(member, folder, files)
             files += kept
             views += shown
             results[group].append({key: value for key, value in placed.to_dict().items() if key != "schema"})
@@ -75,7 +79,11 @@ def write_outcome(outcome: Outcome, folder: Path, about: Mapping[str, Any]) -> l
         outcome.report, views=tuple(views), warnings=outcome.warnings, provenance=_provenance(about)
     )
     files += write_report(report, folder)
-    evidence = {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.suffix in (".xyz", ".csv")}
+    evidence = {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+        if path.suffix in (".xyz", ".csv")
+    }
     first = next(iter(outcome.results.values()))[0]
     body = {
         "schema": first.schema,
@@ -85,27 +93,39 @@ def write_outcome(outcome: Outcome, folder: Path, about: Mapping[str, Any]) -> l
         "rows": {name: dict(row) for name, row in outcome.rows.items()},
         "files": evidence,
     }
-    files.append(write_atomically(folder / "result.json", json.dumps(body, indent=1, ensure_ascii=False, allow_nan=False) + "\n"))
+    files.append(
+        write_atomically(folder / "result.json", json.dumps(body, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    )
     return files
 
 
-def _write_minima(result: Result, folder: Path) -> tuple[Result, list[Path], list[View]]:
-    minima = getattr(result, "minima", ())
-    files, views = [], []
+def _write_minima(
+    result: Result, folder: Path, written: Sequence[Path]
+) -> tuple[Result, list[Path], list[View]]:
+    """Write a result's minima; one geometry under several energy methods is written and shown once."""
+    minima: Sequence[Any] = getattr(result, "minima", ())
+    places: list[Path] = []
+    files: list[Path] = []
+    views: list[View] = []
     for number, minimum in enumerate(minima):
         name = str(minimum.atoms.info["name"])
         stem = re.sub(r"[^A-Za-z0-9+-]+", "_", name).strip("_")
         path = folder / "minima" / (f"{stem}.xyz" if number == 0 else f"{stem}-{number + 1}.xyz")
+        places.append(path)
+        if path in written:
+            continue
         text = io.StringIO()
         clean = minimum.atoms.copy()
         clean.info.update(energy_eV=minimum.energy_eV, hits=minimum.hits, starts=minimum.starts)
         ase_write(text, clean, format="extxyz")
         files.append(write_atomically(path, text.getvalue()))
         above = minimum.energy_eV - minima[0].energy_eV
-        detail = f"found by {minimum.hits} of {minimum.starts} starts" + (f", {above:.2f} eV above the best" if number else "")
+        detail = f"found by {minimum.hits} of {minimum.starts} starts" + (
+            f", {above:.2f} eV above the best" if number else ""
+        )
         views.append(View(name if number == 0 else f"{name} ({number + 1})", minimum.atoms, detail))
-    if files and "structure" in {f.name for f in dataclasses.fields(result)}:  # type: ignore[arg-type]
-        result = dataclasses.replace(result, structure=str(files[0].relative_to(folder)))  # type: ignore[type-var]
+    if places and "structure" in {f.name for f in dataclasses.fields(result)}:  # type: ignore[arg-type]
+        result = dataclasses.replace(result, structure=str(places[0].relative_to(folder)))  # type: ignore[type-var]
     return result, files, views
 
 

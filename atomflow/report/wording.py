@@ -142,4 +142,8 @@ def row_values(results: Sequence[BindingEnergy | DissociationEnergy]) -> list[di
                 "method": r.method + (", counterpoise" if corrected else ""),
             }
         )
+    labels = [row["label"] for row in rows]
+    for row in rows:  # one reaction by several methods: the label must still name one value
+        if labels.count(row["label"]) > 1:
+            row["label"] += f" [{row['method'].split(' //')[0]}]"
     return rows

@@ -17,11 +17,11 @@ from scipy.spatial.transform import Rotation
 import atomflow.report
 from atomflow.errors import BadOptionError, OutputError
 from atomflow.model import Notice
+from atomflow.model.writing import write_atomically
 from atomflow.report import BarChart, Column, Reference, Report, Table, View, write_report
 from atomflow.report.figures import file_stem, render
 from atomflow.report.html import json_for_script
 from atomflow.report.scene import scene
-from atomflow.model.writing import write_atomically
 
 pytestmark = pytest.mark.filterwarnings("error::UserWarning:atomflow")  # matplotlib's way to say a layout failed
 

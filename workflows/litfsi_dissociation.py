@@ -1,0 +1,157 @@
+"""Study: what does it cost to dissociate LiTFSI, bare or beside a polymer (rows P3.a, P3.b)?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+from atomflow.build import molecule
+from atomflow.energetics import DissociationEnergy, Ladder, dissociation_energy, ladder, quick
+from atomflow.flow import Bench, setting
+from atomflow.model import Molecule
+from atomflow.report import BarChart, Outcome, Report
+from atomflow.report.wording import dissociation_table, method_text, references_of, row_values
+
+PUBLISHED_BARE_EV = 5.42  # P3.a; drawn as a marker, never computed with
+
+
+@dataclass(frozen=True)
+class LiTFSIDissociation:
+    """What does it cost to take Li+ away from TFSI-, bare and beside a polymer?
+
+    Bare: LiTFSI -> Li+ + TFSI-. Beside a fragment X: LiTFSI.X -> Li+.X + TFSI-, the anion leaves and the polymer keeps
+    the ion. Diffuse functions are part of every DFT basis here: without them the anion is wrong by 0.8 eV. With
+    --thorough: several minima relaxed and a table of methods (functional, basis, counterpoise) for the bare salt.
+
+    Examples: atomflow run litfsi-dissociation
+              atomflow run litfsi-dissociation --calculator xtb --beside P-DOL
+              atomflow run litfsi-dissociation --thorough --out runs/P3.a
+    """
+
+    beside: tuple[str, ...] = setting((), "Polymer fragments or other molecules (repeat the option).")
+    calculator: str = setting("dft:functional=pbe,basis=def2-svpd", "Calculator of the energies.")
+    starts: int = setting(20, "Random starts of the bare salt; twice as many beside a fragment.")
+    keep: int = setting(2, "Distinct minima of the bare salt that are relaxed again.")
+    thorough: bool = setting(False, "More minima, tighter relaxations, and the table of methods.")
+    seed: int = setting(0, "Seed of all random choices.")
+
+    def run(self, bench: Bench) -> Outcome:
+        """The bare salt, then each fragment."""
+        li, tfsi = molecule("Li+"), molecule("TFSI-", seed=self.seed)
+        final = ladder(self.calculator)
+        if final.screen is not None:
+            final = replace(final, force_tolerance_eV_per_A=0.02) if self.thorough else quick(final)
+        bare = [self._bare(bench, li, tfsi, final)]
+        if self.thorough:
+            bench.say(dissociation_table(bare, "Bare LiTFSI").to_text())
+            others = [replace(final, energy=ladder(text).energy) for text in METHODS]
+            bare += bench.together([partial(self._bare, bench, li, tfsi, rung) for rung in others])
+        near = self._near(final)
+        fragments = [molecule(name, seed=self.seed) for name in self.beside]
+        beside = bench.together([partial(self._beside, bench, li, tfsi, x, near) for x in fragments])
+        return self._outcome(bare, beside, final)
+
+    def _near(self, final: Ladder) -> Ladder:
+        """Beside a fragment the GFN2 minima are kept: relaxing 40 atoms by DFT takes hours on one core."""
+        return final if final.screen is None else replace(final, geometry=final.screen, screen=None)
+
+    def _bare(self, bench: Bench, li: Molecule, tfsi: Molecule, rung: Ladder) -> DissociationEnergy:
+        return dissociation_energy(
+            [(li, tfsi)],
+            [(li,), (tfsi,)],
+            rung,
+            starts=self.starts,
+            keep=max(self.keep, 3) if self.thorough else self.keep,
+            seed=self.seed,
+            with_counterpoise=self.thorough and rung.energy.name == "dft",
+            run=bench.tasks.run,
+        )
+
+    def _beside(
+        self, bench: Bench, li: Molecule, tfsi: Molecule, fragment: Molecule, rung: Ladder
+    ) -> DissociationEnergy:
+        return dissociation_energy(
+            [(li, tfsi, fragment)],
+            [(li, fragment), (tfsi,)],
+            rung,
+            starts=2 * self.starts,
+            keep=1,
+            seed=self.seed,
+            beside=fragment.name,
+            run=bench.tasks.run,
+        )
+
+    def _outcome(self, bare: list[DissociationEnergy], beside: list[DissociationEnergy], final: Ladder) -> Outcome:
+        everything = [*bare, *beside]
+        first = bare[0]
+        answer = f"Bare LiTFSI dissociates for {first.dissociation_energy_eV:.2f} eV ({first.method})"
+        if beside:
+            easiest = min(beside, key=lambda r: r.dissociation_energy_eV)
+            answer += (
+                f"; beside {easiest.beside} for {easiest.dissociation_energy_eV:.2f} eV, the least of {len(beside)}"
+            )
+        names = ["bare", *(str(r.beside) for r in beside)]
+        chart = BarChart(
+            name="dissociation",
+            title="Dissociation of LiTFSI",
+            ylabel="Dissociation energy (eV)",
+            categories=tuple(names),
+            series={"this work": [first.dissociation_energy_eV, *(r.dissociation_energy_eV for r in beside)]},
+            reference={"published": [PUBLISHED_BARE_EV, *(None for _ in beside)]},
+            caption="Marker: published value for the bare salt (row P3.a).",
+        )
+        rows = {}
+        if first.method.startswith(("PBE", "B3LYP", "PBE0", "HF")):
+            difference = first.dissociation_energy_eV - PUBLISHED_BARE_EV
+            rows["P3.a"] = {
+                "grade": "thorough" if self.thorough else "default",
+                "values": row_values(bare),
+                "statement": f"LiTFSI -> Li+ + TFSI-: {first.dissociation_energy_eV:.2f} eV, {difference:+.2f} eV from the published value",
+                "agrees": abs(difference) < 0.15,
+                "explanation": _explain(bare),
+            }
+            wanted = {"PVDF-HFP", "d-PVDF-HFP", "P-DOL"}
+            if wanted <= set(self.beside):
+                order = " > ".join(str(r.beside) for r in sorted(beside, key=lambda r: -r.dissociation_energy_eV))
+                rows["P3.b"] = {
+                    "grade": "screened",
+                    "values": row_values(beside),
+                    "statement": f"order {order}",
+                    "agrees": None,
+                    "explanation": "Fragments of 2-3 units, GFN2 minima, DFT single points with diffuse functions; the polymer fragment keeps Li+.",
+                }
+        tables = [dissociation_table(everything, "Dissociation energies")]
+        return Outcome(
+            results={"dissociation": tuple(everything)},
+            report=Report(
+                title="Dissociation of LiTFSI",
+                question="What does it cost to take Li+ away from TFSI-?",
+                answer=answer + ".",
+                tables=tuple(tables),
+                charts=(chart,),
+                method=method_text(final, self.seed),
+                references=references_of(final),
+            ),
+            rows=rows,
+        )
+
+
+def _explain(bare: list[DissociationEnergy]) -> str:
+    parts = [
+        f"{r.method.split(' //')[0]}: {r.dissociation_energy_eV:.2f} eV"
+        + (f" (counterpoise {r.counterpoise_eV:.2f})" if r.counterpoise_eV is not None else "")
+        for r in bare
+    ]
+    return "Same minimum search, different energies: " + "; ".join(parts) + "."
+
+
+#: The table of methods of --thorough: functional at one basis, basis at one functional, with and without diffuse functions.
+METHODS = (
+    "dft:functional=pbe,basis=def2-svp",
+    "dft:functional=b3lyp,basis=def2-svpd",
+    "dft:functional=pbe0,basis=def2-svpd",
+    "dft:functional=hf,basis=def2-svpd,dispersion=none",
+    "dft:functional=pbe,basis=def2-tzvpd",
+)
+
+STUDY = LiTFSIDissociation
