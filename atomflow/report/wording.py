@@ -126,7 +126,7 @@ def references_of(ladder: Ladder) -> tuple[Reference, ...]:
 
 def row_values(results: Sequence[BindingEnergy | DissociationEnergy]) -> list[dict[str, Any]]:
     """Values as the scoreboard records them: the counterpoise-corrected energy where there is one."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for r in results:
         if isinstance(r, BindingEnergy):
             label, energy = " - ".join([r.ion, *r.ligands]), r.binding_energy_eV
