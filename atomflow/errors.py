@@ -24,7 +24,8 @@ class AtomflowError(Exception):
 
 
 def _rebuild(cls: type[AtomflowError], args: tuple[Any, ...], state: dict[str, Any]) -> AtomflowError:
-    error = cls.__new__(cls)
+    # OSError has a layout of its own, and the first __new__ that a leaf of it inherits is ValueError's.
+    error = OSError.__new__(cls) if issubclass(cls, OSError) else cls.__new__(cls)
     error.args = args
     error.__dict__.update(state)
     return error

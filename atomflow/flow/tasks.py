@@ -225,6 +225,15 @@ def _nothing() -> None:
 
 def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides what Ctrl-C means
+    threading.Thread(target=_follow_driver, daemon=True).start()
+
+
+def _follow_driver() -> None:
+    """End with the driver: a worker of a killed driver would otherwise wait for work for ever."""
+    driver = multiprocessing.parent_process()
+    if driver is not None:
+        driver.join()
+        os._exit(1)
 
 
 def _execute(function: Callable[..., _T], args: tuple[Any, ...], threads: int) -> tuple[_T, float]:

@@ -99,9 +99,7 @@ def write_outcome(outcome: Outcome, folder: Path, about: Mapping[str, Any]) -> l
     return files
 
 
-def _write_minima(
-    result: Result, folder: Path, written: Sequence[Path]
-) -> tuple[Result, list[Path], list[View]]:
+def _write_minima(result: Result, folder: Path, written: Sequence[Path]) -> tuple[Result, list[Path], list[View]]:
     """Write a result's minima; one geometry under several energy methods is written and shown once."""
     minima: Sequence[Any] = getattr(result, "minima", ())
     places: list[Path] = []

@@ -112,6 +112,9 @@ def method_text(ladder: Ladder, seed: int) -> tuple[str, ...]:
             f"Vibrations are harmonic, with {method_label(ladder.hessian)}; free energies are for an ideal gas of rigid rotors and "
             "harmonic oscillators at 298.15 K and 1 bar, with modes under 50 cm-1 counted as 50 cm-1."
         )
+    text.append(
+        "The references below are those that the packages which did the work ask to be cited; they were not read for this."
+    )
     return tuple(text)
 
 

@@ -1,0 +1,187 @@
+"""The xtb backend is tblite, with a charge that is never forgotten and a ladder that ends in a log."""
+
+import warnings
+
+import numpy as np
+import pytest
+from ase import Atoms
+
+from atomflow.build import molecule
+from atomflow.calculators import build_calculator, calculator, parse_spec, refusal
+from atomflow.energetics.derivatives import hessian
+from atomflow.errors import BadOptionError, SCFError
+
+pytest.importorskip("tblite")
+from tblite.ase import TBLite  # noqa: E402
+
+WATER = Atoms("OH2", [[0.0, 0.0, 0.12], [0.0, 0.76, -0.48], [0.05, -0.79, -0.47]])
+
+
+def oracle(atoms, **options):
+    bare = Atoms(atoms.numbers, atoms.positions)
+    bare.calc = TBLite(verbosity=0, **options)
+    return bare.get_potential_energy(), bare.get_forces()
+
+
+@pytest.mark.parametrize("name", ["Li+", "water", "TFSI-", "DMF"])
+@pytest.mark.parametrize(("method", "theirs"), [("gfn2", "GFN2-xTB"), ("gfn1", "GFN1-xTB")])
+def test_energy_and_forces_are_tblite_s(name, method, theirs):
+    atoms = molecule(name).atoms
+    energy, forces = oracle(atoms, method=theirs, charge=atoms.info["charge"], multiplicity=1)
+    atoms.calc = calculator("xtb", method=method)
+    assert atoms.get_potential_energy() == pytest.approx(energy, abs=1e-8)
+    assert atoms.get_forces() == pytest.approx(forces, abs=1e-6)
+
+
+@pytest.mark.parametrize("solvent", [("alpb", "water"), ("cpcm", 36.7)])
+def test_solvent_is_tblite_s(solvent):
+    energy, _ = oracle(WATER, method="GFN2-xTB", solvation=solvent)
+    atoms = WATER.copy()
+    atoms.calc = build_calculator(parse_spec(f"xtb:solvent={solvent[0]}:{solvent[1]}"))
+    assert atoms.get_potential_energy() == pytest.approx(energy, abs=1e-8)
+    vacuum, _ = oracle(WATER, method="GFN2-xTB")
+    assert energy < vacuum - 0.05
+
+
+def test_multiplicity_is_told():
+    atoms = WATER.copy()
+    atoms.info["spin"] = 3
+    atoms.calc = calculator("xtb")
+    triplet, _ = oracle(WATER, method="GFN2-xTB", multiplicity=3)
+    assert atoms.get_potential_energy() == pytest.approx(triplet, abs=1e-8)
+
+
+def test_changing_the_charge_alone_computes_again():
+    atoms = WATER.copy()
+    atoms.calc = calculator("xtb")
+    neutral = atoms.get_potential_energy()
+    atoms.info.update(charge=1, spin=2)
+    cation, _ = oracle(WATER, method="GFN2-xTB", charge=1, multiplicity=2)
+    assert atoms.get_potential_energy() == pytest.approx(cation, abs=1e-8)
+    assert cation - neutral > 5
+    atoms.info.update(charge=0, spin=1)
+    assert atoms.get_potential_energy() == pytest.approx(neutral, abs=1e-8)
+
+
+def test_one_calculator_serves_molecules_of_any_size():
+    calc = calculator("xtb")
+    for name in ("water", "Li+", "DMF", "water"):
+        atoms = molecule(name).atoms
+        atoms.calc = calc
+        expected, _ = oracle(atoms, method="GFN2-xTB", charge=atoms.info["charge"])
+        assert atoms.get_potential_energy() == pytest.approx(expected, abs=1e-7)
+
+
+def test_hessian_is_the_slope_of_the_forces():
+    atoms = WATER.copy()
+    calc = calculator("xtb", accuracy=0.01)
+    matrix = hessian(atoms, calc)
+    step = np.random.default_rng(0).normal(size=9)
+    step *= 0.002 / np.abs(step).max()
+    ahead, behind = atoms.copy(), atoms.copy()
+    ahead.positions += step.reshape(3, 3)
+    behind.positions -= step.reshape(3, 3)
+    ahead.calc = behind.calc = calc
+    change = (behind.get_forces() - ahead.get_forces()).ravel() / 2
+    assert matrix @ step == pytest.approx(change, abs=2e-4)
+    assert np.array_equal(matrix, matrix.T)
+
+
+@pytest.fixture
+def starved(monkeypatch):
+    """Every SCF gets two iterations, which is never enough; counts how often tblite was asked."""
+    asked = []
+    original_init, original = TBLite.__init__, TBLite.calculate
+    monkeypatch.setattr(TBLite, "__init__", lambda self, **kw: original_init(self, **{**kw, "max_iterations": 2}))
+
+    def counted(self, *args, **kwargs):
+        asked.append({key: self.parameters[key] for key in ("mixer_damping", "guess")})
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(TBLite, "calculate", counted)
+    return asked
+
+
+def test_ladder_is_climbed_to_its_end_and_leaves_a_log(starved, capfd):
+    atoms = WATER.copy()
+    atoms.info["name"] = "my water"
+    calc = calculator("xtb")
+    atoms.calc = calc
+    with pytest.raises(SCFError, match="my water") as failure:
+        atoms.get_potential_energy()
+    assert len({tuple(rung.items()) for rung in starved}) == 3
+    assert starved[2]["guess"] != starved[0]["guess"]
+    assert "cycle" in failure.value.log
+    assert capfd.readouterr().out == ""
+
+
+def test_after_a_failure_the_next_molecule_starts_on_the_first_rung(starved, monkeypatch):
+    atoms = WATER.copy()
+    atoms.calc = calc = calculator("xtb")
+    with pytest.raises(SCFError):
+        atoms.get_potential_energy()
+    calc.parameters["max_iterations"] = 250
+    expected, _ = oracle_unstarved(atoms, monkeypatch)
+    starved.clear()
+    assert atoms.get_potential_energy() == pytest.approx(expected, abs=1e-8)
+    assert len(starved) == 1
+    assert starved[0]["guess"] == "sad"
+
+
+def oracle_unstarved(atoms, monkeypatch):
+    from tblite.interface import Calculator
+
+    from ase.units import Bohr, Hartree
+
+    inner = Calculator("GFN2-xTB", atoms.numbers, atoms.positions / Bohr)
+    inner.set("verbosity", 0)
+    return inner.singlepoint().get("energy") * Hartree, None
+
+
+@pytest.mark.parametrize("ion", ["Zn2+", "Mg2+", "Ca2+", "Al3+"])
+def test_differences_with_bare_multiply_charged_ions_are_refused(ion):
+    calc, atoms = calculator("xtb"), molecule(ion).atoms
+    assert ion in refusal(calc, atoms, "difference")
+    assert refusal(calc, atoms, "geometry") is None
+
+
+@pytest.mark.parametrize("name", ["Li+", "K+", "TFSI-", "DMF"])
+def test_other_molecules_are_supported(name):
+    calc = calculator("xtb")
+    assert refusal(calc, molecule(name).atoms, "difference") is None
+
+
+def test_periodic_differences_are_refused():
+    cell = Atoms("H2", [[0, 0, 0], [0, 0, 0.74]], cell=[5, 5, 5], pbc=True)
+    assert "periodic" in refusal(calculator("xtb"), cell)
+
+
+@pytest.mark.parametrize(
+    "options", [{"method": "gfn9"}, {"solvent": "beer"}, {"solvent": "alpb:"}, {"functional": "pbe"}]
+)
+def test_wrong_options_are_told(options):
+    with pytest.raises(BadOptionError):
+        calculator("xtb", **options)
+
+
+def test_unknown_solvent_is_the_user_s_error():
+    atoms = WATER.copy()
+    atoms.calc = calculator("xtb", solvent="alpb:nectar")
+    with pytest.raises(BadOptionError, match="tblite"):
+        atoms.get_potential_energy()
+
+
+def test_charge_and_geometry_survive_a_copy_of_the_calculator_spec():
+    calc = calculator("xtb", solvent="alpb:dmf", accuracy=0.1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        again = build_calculator(calc.spec)
+    assert again.spec == calc.spec
+    assert again.method_label == calc.method_label == "GFN2-xTB, alpb:dmf"
+
+
+def test_fallbacks_are_hotter_then_older():
+    first, second = (spec for spec, _ in calculator("xtb").fallbacks())
+    assert first.options["electronic_temperature_K"] == 1000.0
+    assert second.options["method"] == "gfn1"
+    assert calculator("xtb", method="gfn1", electronic_temperature_K=1000.0).fallbacks() == []

@@ -1,0 +1,94 @@
+"""Studies are found by name, or in a file of one's own."""
+
+import pytest
+
+from atomflow.cli import main
+from atomflow.errors import BadFileError, UnknownNameError
+from atomflow.flow import find_study, study_names, summary
+
+MINE = '''
+from dataclasses import dataclass
+from atomflow.flow import setting
+from atomflow.report import Outcome, Report
+
+
+@dataclass(frozen=True)
+class Mine:
+    """How many is twice N?
+
+    More words.
+    """
+
+    n: int = setting(1, "The number.")
+    names: tuple[str, ...] = setting(("a",), "Names.")
+    maybe: float | None = setting(None, "Perhaps.")
+    flag: bool = setting(False, "Yes or no.")
+
+    def run(self, bench):
+        bench.say("working on it")
+        found = bench.together([lambda: self.n, lambda: self.n])
+        return Outcome({"double": ()}, Report("Mine", "?", f"twice {self.n} is {sum(found)}; {self.names} {self.maybe} {self.flag}", (), method="m"))
+
+
+STUDY = Mine
+'''
+
+
+def test_shipped_studies_are_found_and_say_what_they_ask():
+    assert {"cation-anchor", "litfsi-dissociation", "ether-or-carbonyl", "lithium-affinity"} <= set(study_names())
+    for name in study_names():
+        assert summary(find_study(name)).endswith("?") or len(summary(find_study(name))) > 10
+
+
+def test_unknown_study_names_its_neighbours():
+    with pytest.raises(UnknownNameError, match="cation-anchor"):
+        find_study("cation-ancor")
+
+
+def test_a_study_of_one_s_own(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(MINE)
+    main("run --workflow mine.py mine --n 4 --names x --names y --maybe 1.5 --flag --out here --jobs 1".split())
+    assert "twice 4 is 8; ('x', 'y') 1.5 True" in capsys.readouterr().out
+    assert (tmp_path / "here" / "result.json").is_file()
+    assert (tmp_path / "here" / "report.html").is_file()
+
+
+def test_help_of_a_study_shows_its_settings(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(MINE)
+    main(["run", "--workflow", "mine.py", "mine", "--help"])
+    shown = capsys.readouterr().out
+    for word in ("How many is twice N?", "--n", "The number.", "--names", "--maybe", "--flag"):
+        assert word in shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "STUDY = 3",
+        "class S:\n    def run(self, bench): ...\nSTUDY = S",
+        "def (",
+        "import nowhere_to_be_found",
+        "1/0",
+    ],
+)
+def test_a_file_that_is_no_study_is_told(tmp_path, text):
+    path = tmp_path / "bad.py"
+    path.write_text(text)
+    with pytest.raises(BadFileError, match=r"bad\.py"):
+        find_study("bad", path)
+
+
+def test_a_missing_file_is_told(tmp_path):
+    with pytest.raises(BadFileError, match="no such workflow file"):
+        find_study("x", tmp_path / "none.py")
+    folder = tmp_path / "folder.py"
+    folder.mkdir()
+    with pytest.raises(BadFileError):
+        find_study("x", folder)
+    text = tmp_path / "notes.txt"
+    text.write_text(MINE)
+    with pytest.raises(BadFileError, match="not a Python file"):
+        find_study("x", text)

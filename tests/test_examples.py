@@ -1,0 +1,36 @@
+"""The examples run in an empty folder and print what they promise."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HOME = Path(__file__).parents[1]
+EXPECTED = {
+    "bind_one.py": r"Li\+ \+ DMF: -2\.9\d\d eV \(GFN2-xTB\)",
+    "own_calculator.py": r"water \+ DMF: -0\.\d\d\d eV",
+    "own_species.py": r"THF: C4H8O, 13 atoms, grade secondary",
+}
+
+
+def test_no_example_is_forgotten():
+    assert {path.name for path in (HOME / "examples").glob("*.py")} == set(EXPECTED)
+
+
+@pytest.mark.parametrize("name", sorted(EXPECTED))
+def test_example(name, tmp_path):
+    if name != "own_species.py":
+        pytest.importorskip("tblite")
+    done = subprocess.run(
+        [sys.executable, str(HOME / "examples" / name)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(HOME), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(EXPECTED[name], done.stdout)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,117 @@
+"""Every command and every Python example of the README does what it says."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HOME = Path(__file__).parents[1]
+TEXT = (HOME / "README.md").read_text(encoding="utf-8")
+COMMANDS = [
+    line.strip()
+    for block in re.findall(r"^```bash\n(.*?)^```", TEXT, re.M | re.S)
+    for line in block.splitlines()
+    if line.strip() and not line.lstrip().startswith("#")
+]
+MAKE = [line for line in COMMANDS if line.startswith("make ")]
+HEAVY = {
+    "atomflow bind Zn2+ DMF --calculator dft --counterpoise": "DFT in triple zeta, several minutes",
+    "atomflow run cation-anchor --out runs/cation-anchor": "five ions by DFT, several minutes on two cores",
+    "atomflow run cation-anchor --thorough --out runs/P4.a": "DFT with vibrations and ternaries, hours",
+}
+
+
+def _tier(command):
+    """Marks by cost: what only looks is quick, what computes is slow, DFT is long."""
+    if command in HEAVY:
+        return pytest.param(command, marks=pytest.mark.long, id=f"{command} ({HEAVY[command]})")
+    if shlex.split(command)[1] in ("bind", "run"):
+        return pytest.param(command, marks=pytest.mark.slow, id=command)
+    return pytest.param(command, id=command)
+
+
+def _atomflow(command, folder):
+    program, *arguments = shlex.split(command)
+    assert program == "atomflow"
+    return subprocess.run(
+        [sys.executable, "-m", "atomflow", *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(HOME), "COLUMNS": "200"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_the_two_commands_come_first():
+    assert COMMANDS[:2] == ["make demo", "make test"]
+
+
+def test_heavy_commands_are_in_the_readme():
+    assert set(HEAVY) <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("command", [_tier(c) for c in COMMANDS if c not in MAKE])
+def test_command_works(command, tmp_path):
+    if "dmf.xyz" in command and "build" not in command:  # an earlier line of the README makes it
+        assert _atomflow("atomflow build molecule DMF -o dmf.xyz", tmp_path).returncode == 0
+    done = _atomflow(command, tmp_path)
+    assert done.returncode == 0, done.stderr
+    words = shlex.split(command)
+    if words[1] == "build":
+        assert (tmp_path / words[words.index("-o") + 1]).stat().st_size > 0
+    elif words[1] == "run" or "--out" in words:
+        assert (tmp_path / words[words.index("--out") + 1] / "result.json").is_file()
+    else:
+        assert done.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("command", "last"),
+    [("make demo", "atomflow run cation-anchor --out runs/cation-anchor"), ("make test", 'pytest -m "not long"')],
+)
+def test_make_would_do_what_the_readme_says(command, last, tmp_path):
+    """In a folder without .venv, the set-up comes first and the promised command last."""
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        (tmp_path / name).write_bytes((HOME / name).read_bytes())
+    assert command in MAKE
+    done = subprocess.run([*command.split(), "-n"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    assert lines[-1].endswith(last)
+    assert any("-m venv .venv" in line for line in lines[:-1])
+    assert any("--constraint constraints.txt" in line for line in lines[:-1])
+
+
+def test_make_refuses_an_old_python(tmp_path):
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        (tmp_path / name).write_bytes((HOME / name).read_bytes())
+    old = tmp_path / "old-python"
+    old.write_text("#!/bin/sh\nexit 1\n")
+    old.chmod(0o755)
+    done = subprocess.run(["make", "demo", f"PYTHON={old}"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "needs Python 3.11" in done.stdout + done.stderr
+    assert not (tmp_path / ".venv").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("source", re.findall(r"^```python\n(.*?)^```", TEXT, re.M | re.S))
+def test_python_example(source, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", source],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(HOME)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert re.match(r"-2\.9\d eV, \{'Li-O': 1\.6", done.stdout)
+
+
+def test_links_lead_somewhere():
+    for target in re.findall(r"\]\(([^)#]+)\)", TEXT):
+        assert (HOME / target).exists(), target
