@@ -59,7 +59,20 @@ def test_species_are_listed(installed, tmp_path):
 
 def test_study_runs_from_an_empty_folder(installed, tmp_path):
     pytest.importorskip("tblite")
-    arguments = "-m atomflow run cation-anchor --calculator xtb --ions Li+ --jobs 1 --out x".split()
+    arguments = [
+        "-m",
+        "atomflow",
+        "run",
+        "cation-anchor",
+        "--calculator",
+        "xtb",
+        "--ions",
+        "Li+",
+        "--jobs",
+        "1",
+        "--out",
+        "x",
+    ]
     _python(tmp_path, *arguments, path=installed)
     result = json.loads((tmp_path / "x" / "result.json").read_text(encoding="utf-8"))
     (binding,) = result["results"]["binding"]

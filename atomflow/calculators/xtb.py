@@ -6,8 +6,8 @@ documentation gives them).
 
 from __future__ import annotations
 
-import os
-import tempfile
+import contextlib
+import io
 from typing import Any
 
 from ase import Atoms
@@ -161,22 +161,18 @@ class XTB(ChargeAware, TBLite):
             self._xtb = self._res = None
 
     def _failing_log(self, reason: str) -> str:
-        """Repeat the failing point aloud: tblite prints its SCF table only to the process's standard output."""
+        """Repeat the failing point aloud: tblite prints its SCF table with Python's ``print`` only."""
+        said = io.StringIO()
         self.parameters.verbosity = 2
-        with tempfile.TemporaryFile() as sink:
-            kept = os.dup(1)
-            os.dup2(sink.fileno(), 1)
-            try:
+        try:
+            with contextlib.redirect_stdout(said):
                 super().calculate(self.atoms, ["energy"], all_changes)
-            except CalculationFailed as error:
-                reason = str(error)
-            finally:
-                os.dup2(kept, 1)
-                os.close(kept)
-                self.parameters.verbosity = 0
-                self._xtb = self._res = None
-            sink.seek(0)
-            return sink.read(1_000_000).decode(errors="replace") + f"\n{reason}\n"
+        except CalculationFailed as error:
+            reason = str(error)
+        finally:
+            self.parameters.verbosity = 0
+            self._xtb = self._res = None
+        return f"{said.getvalue()}\n{reason}\n"
 
 
 def _name(atoms: Atoms) -> str:
@@ -189,7 +185,9 @@ def _solvation(solvent: str | None) -> tuple[Any, ...] | None:
     model, _, medium = str(solvent).partition(":")
     if model not in ("alpb", "gbsa", "cpcm", "cosmo") or not medium:
         raise BadOptionError(f"xtb: solvent {solvent!r} is not understood; write alpb:dmf, gbsa:water or cpcm:36.7")
+    value: float | str
     try:
-        return (model, float(medium))
+        value = float(medium)
     except ValueError:
-        return (model, medium)
+        value = medium
+    return ("ddX", value, model) if model in ("cpcm", "cosmo") else (model, value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import types
 import typing
 from pathlib import Path
@@ -55,7 +56,7 @@ def _option(field: dataclasses.Field[Any], hint: Any) -> click.Option:
 
 
 def _help(study: type[Any]) -> str:
-    text = (study.__doc__ or "").strip()
+    text = inspect.cleandoc(study.__doc__ or "")
     before, _, examples = text.partition("Examples:")
     lines = "\n".join("  " + line.strip() for line in examples.strip().splitlines())
     return f"{before}\n\n\b\nExamples:\n{lines}" if examples else before

@@ -26,6 +26,7 @@ _TRIES = 400
 _CONFORMERS = 12
 _CHELATE_SHARE = 0.5
 _CHELATE_REACH_A = 3.6
+_STEP_A = 0.2
 
 
 def starts(parts: Sequence[Molecule], count: int, seed: int) -> list[Atoms]:
@@ -98,7 +99,7 @@ def _dock(
         if centre is not None and donors:
             _bring_donor(turned, donors, int(placed[centre].numbers[0]), placed[centre].positions[0], slack, rng)
         else:
-            _bring_surface(turned, others_xyz, rng)
+            _bring_surface(turned, others_xyz, others_z, rng)
         if not _clashes(turned, others_xyz, others_z):
             return turned
     raise BadStructureError(
@@ -129,16 +130,18 @@ def _bring_donor(
     atoms.positions += at - spot
 
 
-def _bring_surface(atoms: Atoms, others: np.ndarray, rng: np.random.Generator) -> None:
-    """Move a molecule in from far away along a random direction until it almost touches."""
+def _bring_surface(atoms: Atoms, others: np.ndarray, other_numbers: np.ndarray, rng: np.random.Generator) -> None:
+    """Move a molecule in from far away along a random direction until one more step would be a clash."""
     direction = rng.normal(size=3)
     direction /= np.linalg.norm(direction)
     middle = others.mean(axis=0)
-    reach = np.linalg.norm(others - middle, axis=1).max() + np.linalg.norm(atoms.positions, axis=1).max() + 3.0
-    for distance in np.arange(reach, 0.0, -0.2):
-        if cdist(atoms.positions + middle + distance * direction, others).min() < 2.4:
-            break
-    atoms.positions += middle + (distance + 0.2) * direction
+    reach = np.linalg.norm(others - middle, axis=1).max() + np.linalg.norm(atoms.positions, axis=1).max() + 6.0
+    atoms.positions += middle + reach * direction
+    for _ in range(int(reach / _STEP_A)):
+        atoms.positions -= _STEP_A * direction
+        if _clashes(atoms, others, other_numbers):
+            atoms.positions += _STEP_A * direction
+            return
 
 
 def _clashes(atoms: Atoms, others: np.ndarray, other_numbers: np.ndarray) -> bool:

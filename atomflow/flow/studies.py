@@ -16,7 +16,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from atomflow.errors import BadFileError, UnknownNameError
+from atomflow.errors import AtomflowError, BadFileError, UnknownNameError
 from atomflow.flow.tasks import TaskFolder
 from atomflow.library import library_folder
 
@@ -98,7 +98,12 @@ def _load(path: Path) -> type[Any]:
         raise BadFileError(path, "not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look their module up while the class is made
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except AtomflowError:
+        raise
+    except Exception as error:  # a user's file may raise anything while it is read
+        raise BadFileError(path, f"the workflow file does not load ({type(error).__name__}: {error})") from error
     study = getattr(module, "STUDY", None)
     if not (isinstance(study, type) and dataclasses.is_dataclass(study) and callable(getattr(study, "run", None))):
         raise BadFileError(path, "a workflow file must bind STUDY to a dataclass with a run method")

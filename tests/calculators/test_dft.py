@@ -81,7 +81,7 @@ def test_b3lyp_is_the_one_of_gaussian():
 
 @pytest.mark.parametrize("kind", ["d3bj", "d4"])
 def test_dispersion_is_what_the_authors_packages_give(kind):
-    dimer = WATER + Atoms(WATER.numbers, WATER.positions + [0, 0, 3.0])
+    dimer = WATER + Atoms(WATER.numbers, WATER.positions + np.array([0, 0, 3.0]))
     with_it, without = calculator("dft", **{**HF, "dispersion": kind}), calculator("dft", **HF)
     energies, forces = [], []
     for calc in (with_it, without):

@@ -12,7 +12,7 @@ from atomflow.energetics.derivatives import hessian
 from atomflow.errors import BadOptionError, SCFError
 
 pytest.importorskip("tblite")
-from tblite.ase import TBLite  # noqa: E402
+from tblite.ase import TBLite
 
 WATER = Atoms("OH2", [[0.0, 0.0, 0.12], [0.0, 0.76, -0.48], [0.05, -0.79, -0.47]])
 
@@ -33,11 +33,11 @@ def test_energy_and_forces_are_tblite_s(name, method, theirs):
     assert atoms.get_forces() == pytest.approx(forces, abs=1e-6)
 
 
-@pytest.mark.parametrize("solvent", [("alpb", "water"), ("cpcm", 36.7)])
-def test_solvent_is_tblite_s(solvent):
-    energy, _ = oracle(WATER, method="GFN2-xTB", solvation=solvent)
+@pytest.mark.parametrize(("model", "medium"), [("alpb", "water"), ("gbsa", "water"), ("cpcm", 36.7), ("cosmo", 36.7)])
+def test_solvent_is_tblite_s(model, medium):
+    energy, _ = oracle(WATER, method="GFN2-xTB", **{f"{model}_solvation": medium})
     atoms = WATER.copy()
-    atoms.calc = build_calculator(parse_spec(f"xtb:solvent={solvent[0]}:{solvent[1]}"))
+    atoms.calc = build_calculator(parse_spec(f"xtb:solvent={model}:{medium}"))
     assert atoms.get_potential_energy() == pytest.approx(energy, abs=1e-8)
     vacuum, _ = oracle(WATER, method="GFN2-xTB")
     assert energy < vacuum - 0.05
@@ -111,31 +111,30 @@ def test_ladder_is_climbed_to_its_end_and_leaves_a_log(starved, capfd):
         atoms.get_potential_energy()
     assert len({tuple(rung.items()) for rung in starved}) == 3
     assert starved[2]["guess"] != starved[0]["guess"]
-    assert "cycle" in failure.value.log
+    assert "broyden" in failure.value.log  # the table, not only the last sentence
     assert capfd.readouterr().out == ""
 
 
-def test_after_a_failure_the_next_molecule_starts_on_the_first_rung(starved, monkeypatch):
+def test_after_a_failure_the_next_molecule_starts_on_the_first_rung(starved):
     atoms = WATER.copy()
     atoms.calc = calc = calculator("xtb")
     with pytest.raises(SCFError):
         atoms.get_potential_energy()
     calc.parameters["max_iterations"] = 250
-    expected, _ = oracle_unstarved(atoms, monkeypatch)
+    expected = unstarved_energy(atoms)
     starved.clear()
     assert atoms.get_potential_energy() == pytest.approx(expected, abs=1e-8)
     assert len(starved) == 1
     assert starved[0]["guess"] == "sad"
 
 
-def oracle_unstarved(atoms, monkeypatch):
-    from tblite.interface import Calculator
-
+def unstarved_energy(atoms):
     from ase.units import Bohr, Hartree
+    from tblite.interface import Calculator
 
     inner = Calculator("GFN2-xTB", atoms.numbers, atoms.positions / Bohr)
     inner.set("verbosity", 0)
-    return inner.singlepoint().get("energy") * Hartree, None
+    return inner.singlepoint().get("energy") * Hartree
 
 
 @pytest.mark.parametrize("ion", ["Zn2+", "Mg2+", "Ca2+", "Al3+"])

@@ -133,7 +133,7 @@ def test_scf_that_fails_for_good_keeps_its_log(capsys, tmp_path, monkeypatch):
     assert "scf-failure.log" in err
     assert "Traceback" not in err
     log = (tmp_path / "fails" / "scf-failure.log").read_text()
-    assert "cycle" in log
+    assert "broyden" in log
     assert "not converged" in log.lower()
 
 

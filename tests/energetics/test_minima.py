@@ -67,3 +67,11 @@ def test_broken_and_formed_bonds_are_seen():
     apart.positions[j] += 3 * (apart.positions[j] - apart.positions[i])
     assert not is_intact(apart, bonds)
     assert not is_intact(atoms, bonds - {(i, j)})
+
+
+@pytest.mark.parametrize("names", [("Li+", "Na+"), ("K+", "K+"), ("TFSI-", "PF6-"), ("DMF", "water")])
+def test_parts_without_a_cation_and_donor_are_brought_into_touch(names):
+    parts = tuple(molecule(name) for name in names)
+    for atoms in starts(parts, 4, seed=1):
+        first, second = (atoms.positions[atoms.arrays["part"] == i] for i in (0, 1))
+        assert 1.2 < cdist(first, second).min() < 5.5

@@ -8,6 +8,8 @@ from atomflow.flow import find_study, study_names, summary
 
 MINE = '''
 from dataclasses import dataclass
+from atomflow.build import molecule
+from atomflow.energetics import binding_energy, ladder
 from atomflow.flow import setting
 from atomflow.report import Outcome, Report
 
@@ -27,7 +29,8 @@ class Mine:
     def run(self, bench):
         bench.say("working on it")
         found = bench.together([lambda: self.n, lambda: self.n])
-        return Outcome({"double": ()}, Report("Mine", "?", f"twice {self.n} is {sum(found)}; {self.names} {self.maybe} {self.flag}", (), method="m"))
+        water = binding_energy(molecule("Li+"), [molecule("water")], ladder("xtb"), starts=1, run=bench.tasks.run)
+        return Outcome({"binding": (water,)}, Report("Mine", "?", f"twice {self.n} is {sum(found)}; {self.names} {self.maybe} {self.flag}", (), method="m"))
 
 
 STUDY = Mine
@@ -48,7 +51,27 @@ def test_unknown_study_names_its_neighbours():
 def test_a_study_of_one_s_own(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text(MINE)
-    main("run --workflow mine.py mine --n 4 --names x --names y --maybe 1.5 --flag --out here --jobs 1".split())
+    main(
+        [
+            "run",
+            "--workflow",
+            "mine.py",
+            "mine",
+            "--n",
+            "4",
+            "--names",
+            "x",
+            "--names",
+            "y",
+            "--maybe",
+            "1.5",
+            "--flag",
+            "--out",
+            "here",
+            "--jobs",
+            "1",
+        ]
+    )
     assert "twice 4 is 8; ('x', 'y') 1.5 True" in capsys.readouterr().out
     assert (tmp_path / "here" / "result.json").is_file()
     assert (tmp_path / "here" / "report.html").is_file()

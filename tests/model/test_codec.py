@@ -78,7 +78,7 @@ def test_records_and_special_floats_come_back():
 def test_what_is_not_ours_is_refused(tmp_path, text):
     path = tmp_path / "x.json"
     path.write_text(text)
-    with pytest.raises(BadFileError, match="x.json"):
+    with pytest.raises(BadFileError, match=r"x\.json"):
         load_file(path)
 
 
