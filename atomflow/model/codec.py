@@ -22,6 +22,8 @@ from atomflow.errors import BadFileError
 from atomflow.model.molecule import Molecule
 
 _TAG = "$type"
+#: Truth values, integers, floats (but not long doubles, "g") and text have an exact form in JSON.
+_DTYPE_KINDS = "biufU"
 _RECORDS: dict[str, type] = {}
 _T = TypeVar("_T")
 
@@ -57,9 +59,11 @@ def encode(obj: Any) -> Any:
         return obj
     if isinstance(obj, float):
         return obj if math.isfinite(obj) else {_TAG: "float", "value": repr(obj)}
-    if isinstance(obj, np.generic):
+    if isinstance(obj, np.generic) and obj.dtype.kind in _DTYPE_KINDS and obj.dtype.char != "g":
         return encode(obj.item())
     if isinstance(obj, np.ndarray):
+        if obj.dtype.kind not in _DTYPE_KINDS or obj.dtype.char == "g":
+            raise TypeError(f"arrays of {obj.dtype} cannot be written to JSON exactly")
         return {_TAG: "ndarray", "dtype": obj.dtype.str, "shape": list(obj.shape), "data": encode(obj.ravel().tolist())}
     if isinstance(obj, Atoms):
         return _encode_atoms(obj)
@@ -90,6 +94,8 @@ def encode(obj: Any) -> Any:
 
 
 def _encode_atoms(atoms: Atoms) -> dict[str, Any]:
+    if atoms.constraints:
+        raise TypeError("atoms with constraints cannot be written: they would come back free")
     arrays = {key: encode(value) for key, value in atoms.arrays.items() if key not in ("numbers", "positions")}
     out: dict[str, Any] = {
         _TAG: "atoms",
@@ -97,7 +103,7 @@ def _encode_atoms(atoms: Atoms) -> dict[str, Any]:
         "positions": encode(atoms.get_positions().tolist()),
         "info": encode(dict(atoms.info)),
     }
-    if atoms.pbc.any():
+    if atoms.pbc.any() or atoms.cell.any():
         out["cell"] = encode(np.asarray(atoms.cell).tolist())
         out["pbc"] = atoms.pbc.tolist()
     if arrays:
@@ -121,6 +127,13 @@ def decode(data: Any) -> Any:
         return {key: decode(value) for key, value in data.items()}
     tag = data[_TAG]
     body = {key: decode(value) for key, value in data.items() if key != _TAG}
+    try:
+        return _rebuild(tag, body)
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:  # what a field of the wrong kind ends in
+        raise ValueError(f"malformed {tag!r} ({type(error).__name__}: {error})") from error
+
+
+def _rebuild(tag: str, body: dict[str, Any]) -> Any:
     if tag == "float":
         return float(body["value"])
     if tag == "ndarray":
@@ -130,16 +143,7 @@ def decode(data: Any) -> Any:
     if tag == "path":
         return Path(body["value"])
     if tag == "atoms":
-        atoms = Atoms(
-            numbers=body["numbers"],
-            positions=body["positions"] or None,
-            cell=body.get("cell"),
-            pbc=body.get("pbc", False),
-        )
-        atoms.info.update(body["info"])
-        for key, value in body.get("arrays", {}).items():
-            atoms.set_array(key, value)
-        return atoms
+        return _decode_atoms(body)
     if tag == "molecule":
         return _decode_molecule(body)
     if tag in _RECORDS:
@@ -149,6 +153,16 @@ def decode(data: Any) -> Any:
             raise ValueError(f"{tag} has no field {sorted(unknown)[0]!r}")
         return cls(**body)
     raise ValueError(f"unknown type tag {tag!r}")
+
+
+def _decode_atoms(body: dict[str, Any]) -> Atoms:
+    atoms = Atoms(
+        numbers=body["numbers"], positions=body["positions"] or None, cell=body.get("cell"), pbc=body.get("pbc", False)
+    )
+    atoms.info.update(body["info"])
+    for key, value in body.get("arrays", {}).items():
+        atoms.set_array(key, value)
+    return atoms
 
 
 def _plain_dtype(text: str) -> np.dtype:
@@ -183,10 +197,12 @@ def loads(text: str) -> Any:
 
 
 def load_file(path: str | Path) -> Any:
-    """Read an object from a JSON file, or say what is wrong with the file."""
+    """Read an object from a JSON file; BadFileError says what is wrong with the file."""
     try:
         return loads(Path(path).read_text(encoding="utf-8"))
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except OSError as error:
+        raise BadFileError(path, error.strerror or str(error)) from error
+    except (ValueError, RecursionError) as error:
         raise BadFileError(path, f"not a file atomflow wrote ({error})") from error
 
 

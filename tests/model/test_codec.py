@@ -7,6 +7,7 @@ import pickle
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.constraints import FixAtoms
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -49,6 +50,26 @@ def test_atoms_come_back_exactly(positions, periodic):
     assert np.array_equal(back.arrays["part"], [0, 1, 1])
 
 
+@given(
+    arrays(
+        st.sampled_from(["<i4", "<u8", ">f4", "<f8", "|b1", "<U3"]), st.sampled_from([(), (0,), (3,), (2, 0), (2, 2)])
+    )
+)
+def test_any_plain_array_comes_back_exactly(array):
+    back = loads(dumps(array))
+    assert back.dtype == array.dtype
+    assert back.shape == array.shape
+    assert np.array_equal(back, array, equal_nan=array.dtype.kind == "f")
+
+
+def test_a_cell_without_periodicity_comes_back():
+    atoms = Atoms("H", [[1, 2, 3]], cell=[4, 5, 6], pbc=False)
+    back = loads(dumps(atoms))
+    assert np.array_equal(back.cell, atoms.cell)
+    assert not back.pbc.any()
+    assert loads(dumps(Atoms("H", [[1, 2, 3]], cell=[4, 5, 6], pbc=[True, False, True]))).pbc.tolist() == [1, 0, 1]
+
+
 @pytest.mark.parametrize("name", ["TFSI-", "DMF", "Li+", "PF6-"])
 def test_molecules_come_back(name):
     first = molecule(name)
@@ -89,9 +110,28 @@ def test_a_cut_file_is_refused(length):
         loads(text[: min(length, len(text) - 1)])
 
 
-def test_objects_that_cannot_come_back_are_not_written():
+@pytest.mark.parametrize(
+    "thing",
+    [
+        object(),
+        print,
+        b"bytes",
+        {1: "key"},
+        {"$type": "mine"},
+        1j,
+        np.array([object()]),
+        np.array([1j]),
+        np.longdouble(1),
+        np.ones(2, dtype=np.longdouble),
+        np.zeros(2, dtype=[("a", "f8")]),
+        np.array(["2020-01-01"], dtype="M8[D]"),
+        Atoms("H", constraint=FixAtoms([0])),
+    ],
+    ids=lambda thing: type(thing).__name__,
+)
+def test_objects_that_cannot_come_back_are_not_written(thing):
     with pytest.raises(TypeError):
-        dumps(object())
+        dumps(thing)
 
 
 def test_equal_content_has_equal_keys():
