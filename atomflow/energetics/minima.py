@@ -244,7 +244,7 @@ _MEND_TRIES = 3
 
 def _confirm(minimum: Minimum, ladder: Ladder, run: TaskRunner) -> Minimum:
     """Compute vibrations; walk down an imaginary mode and relax again, a few times if need be."""
-    if ladder.hessian is None or len(minimum.atoms) == 1:
+    if ladder.hessian is None:
         return minimum
     for attempt in range(_MEND_TRIES + 1):
         found: Vibrations = run(vibrations, [(minimum.atoms, ladder.hessian)])[0]

@@ -99,7 +99,7 @@ def _sum_up(
                     total += sign * best.energy_eV
                 elif best.vibrations is not None:
                     total += sign * getattr(best.vibrations, term)
-                elif len(best.atoms) > 1 or ladder.hessian is None:
+                else:
                     return None
         return total
 

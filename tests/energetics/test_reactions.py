@@ -108,3 +108,23 @@ def test_a_failed_scf_changes_the_method_of_every_species():
 def test_an_unbalanced_reaction_is_refused():
     with pytest.raises(BadOptionError, match="differ"):
         reaction_energy([(molecule("Li+"),)], [(molecule("Na+"),)], ladder("xtb"), SearchSettings(), run_serially)
+
+
+def test_free_energy_of_binding_counts_the_free_ion_s_translation():
+    """A bare ion has no vibrations, but its lost entropy is most of the difference between G and E."""
+    from ase.thermochemistry import IdealGasThermo
+
+    li, water = molecule("Li+"), molecule("water")
+    found = binding_energy(li, [water], ladder("xtb", hessian=True), starts=2)
+    host = vibrations(_relaxed(water), build_spec("xtb"))
+    both = vibrations(found.minima[0].atoms, build_spec("xtb"))
+    ion = IdealGasThermo(vib_energies=[], geometry="monatomic", atoms=li.atoms, symmetrynumber=1, spin=0)
+    expected = both.gibbs_eV - host.gibbs_eV - ion.get_gibbs_energy(298.15, 1e5, verbose=False)
+    assert found.gibbs_eV - found.binding_energy_eV == pytest.approx(expected, abs=5e-3)
+    assert found.gibbs_eV - found.binding_energy_eV > 0.2
+
+
+def _relaxed(host):
+    from atomflow.energetics import relax
+
+    return relax(host.atoms, build_spec("xtb")).atoms
