@@ -89,18 +89,17 @@ class TaskFolder:
             content_key([f"{function.__module__}.{function.__qualname__}", __version__, list(args)])
             for args in arguments
         ]
-        futures = [self._future(key, function, args) for key, args in zip(keys, arguments, strict=True)]
-        results = []
-        for future in futures:
-            try:
-                results.append(future.result())
-            except BrokenProcessPool as error:
-                raise CalculationError(
-                    "a worker process died, perhaps for want of memory; the same command goes on from what is finished, try fewer --jobs"
-                ) from error
-            except CancelledError as error:
-                raise CalculationError("the study was stopped") from error
-        return results
+        try:
+            # A pool that broke under another reaction refuses new tasks the same way.
+            futures = [self._future(key, function, args) for key, args in zip(keys, arguments, strict=True)]
+            return [future.result() for future in futures]
+        except BrokenProcessPool as error:
+            raise CalculationError(
+                "a worker process died, perhaps for want of memory; the same command goes on from what is finished, "
+                "try fewer --jobs"
+            ) from error
+        except CancelledError as error:
+            raise CalculationError("the study was stopped") from error
 
     def together(self, calls: Sequence[Callable[[], _T]]) -> list[_T]:
         """Results of several calls that each run tasks of their own, side by side when there are several jobs."""
