@@ -89,11 +89,13 @@ class CationAnchor:
             f"{best.ion} binds {best.ligands[0]} most strongly, by {-best.binding_energy_eV:.2f} eV ({best.method})."
         )
         statement = f"{best.ion} strongest with {best.ligands[0]}"
-        agrees = best.ion == "Zn2+"
+        agrees: bool | None = None  # the published row is about both series
         if ternary:
             top = min(ternary, key=lambda r: r.binding_energy_eV)
             statement += f"; {top.ion} strongest in TFSI- - M - {top.ligands[-1]}"
-            agrees = agrees and top.ion == "Zn2+"
+            agrees = best.ion == top.ion == "Zn2+"
+        else:
+            statement += "; the series TFSI- - M - ligand was not computed"
         tables = [binding_table(bound, "Binding energy of one ion with one ligand")]
         if ternary:
             tables.append(binding_table(ternary, "Binding energy of an ion with TFSI- and a ligand together"))

@@ -172,7 +172,7 @@ def binding_energy(
         coordination=coordination,
         true_minimum=None if search.best.vibrations is None else search.best.vibrations.is_minimum,
         seed=seed,
-        warnings=(*reaction.notices, *_notices(reaction, parts)),
+        warnings=(*reaction.notices, *_notices(reaction.ladder, search.best, parts)),
         minima=search.minima,
     )
 
@@ -233,7 +233,7 @@ def dissociation_energy(
         true_minimum=None if search.best.vibrations is None else search.best.vibrations.is_minimum,
         seed=seed,
         beside=beside,
-        warnings=(*reaction.notices, *_notices(reaction, reactants[0])),
+        warnings=(*reaction.notices, *_notices(reaction.ladder, search.best, reactants[0])),
         minima=search.minima,
     )
 
@@ -254,15 +254,9 @@ def _describe_contacts(search: MinimaSearch, parts: Assembly) -> tuple[dict[str,
     return distances, coordination
 
 
-def _notices(reaction: ReactionEnergy, parts: Assembly) -> list[Notice]:
-    """Warnings that the calculators themselves cannot give."""
+def _notices(ladder: Ladder, best: Minimum, parts: Assembly) -> list[Notice]:
+    """Warnings about a complex that the calculators themselves cannot give."""
     rows = []
-    ladder, best = (
-        reaction.ladder,
-        (reaction.products if len(parts) > 1 and len(reaction.products[0].best.atoms) > 1 else reaction.reactants)[
-            0
-        ].best,
-    )
     highly_charged = [part.name for part in parts if len(part) == 1 and part.charge >= 2]
     if highly_charged and ladder.screen is not None and ladder.screen.name == "xtb":
         rows.append(
