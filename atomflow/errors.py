@@ -51,7 +51,8 @@ class UnknownNameError(UserError, LookupError):
         folded = {k.lower(): k for k in known}
         self.near = [folded[m] for m in difflib.get_close_matches(name.lower(), folded, n=4, cutoff=0.5)]
         hint = f"did you mean {', '.join(self.near)}?" if self.near else ""
-        super().__init__(f"unknown {kind} {name!r}: " + "; ".join(part for part in (hint, mend) if part))
+        advice = "; ".join(part for part in (hint, mend) if part)
+        super().__init__(f"unknown {kind} {name!r}" + (f": {advice}" if advice else ""))
 
 
 class BadOptionError(UserError):

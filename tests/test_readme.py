@@ -5,9 +5,13 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 HOME = Path(__file__).parents[1]
 TEXT = (HOME / "README.md").read_text(encoding="utf-8")
@@ -122,3 +126,41 @@ def test_python_example(source, tmp_path):
 def test_links_lead_somewhere():
     for target in re.findall(r"\]\(([^)#]+)\)", TEXT):
         assert (HOME / target).exists(), target
+
+
+def test_make_installs_the_development_tools_of_pyproject():
+    """Said twice, since the pip that comes with Python 3.11 cannot read dependency groups."""
+    project = tomllib.loads((HOME / "pyproject.toml").read_text(encoding="utf-8"))
+    listed = re.search(r"^DEV := (.*)$", (HOME / "Makefile").read_text(encoding="utf-8"), re.M)[1].split()
+    assert listed == [re.match(r"[\w-]+", entry)[0] for entry in project["dependency-groups"]["dev"]]
+
+
+def _pins():
+    lines = (HOME / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    return dict(line.split("==") for line in lines if line and not line.startswith("#"))
+
+
+def test_every_package_that_make_installs_is_pinned():
+    """Follow what the installed packages say they need, from pyproject's lists down."""
+    project = tomllib.loads((HOME / "pyproject.toml").read_text(encoding="utf-8"))
+    extras = project["project"]["optional-dependencies"]
+    todo = [*project["project"]["dependencies"], *extras["xtb"], *extras["dft"], *project["dependency-groups"]["dev"]]
+    pins, seen = _pins(), set()
+    while todo:
+        wanted = Requirement(todo.pop())
+        name = canonicalize_name(wanted.name)
+        if (name, *sorted(wanted.extras)) in seen:
+            continue
+        seen.add((name, *sorted(wanted.extras)))
+        assert name in pins, f"{name} is not in constraints.txt"
+        assert wanted.specifier.contains(pins[name], prereleases=True), f"{wanted} against {pins[name]}"
+        try:
+            below = [Requirement(text) for text in requires(name) or ()]
+        except PackageNotFoundError:
+            continue
+        chosen = [{"extra": extra} for extra in (wanted.extras or {""})]
+        todo += [
+            f"{r.name}{'[' + ','.join(r.extras) + ']' if r.extras else ''}{r.specifier}"
+            for r in below
+            if r.marker is None or any(r.marker.evaluate(extra) for extra in chosen)
+        ]

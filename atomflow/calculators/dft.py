@@ -109,6 +109,8 @@ class DFT(ChargeAware, Calculator):
             ) from error
         if not 0 <= self._grid <= 9:
             raise BadOptionError(f"dft: grid {self._grid} is not a level from 0 to 9")
+        if not self._scf_tolerance_eV > 0:
+            raise BadOptionError(f"dft: scf_tolerance_eV {self._scf_tolerance_eV} must be positive, for example 1e-6")
         if self._solvent:
             _read_solvent(self._solvent)
 

@@ -14,7 +14,7 @@ from ase.calculators.calculator import Calculator
 
 from atomflow.calculators.ase_named import ase_calculator, ase_names
 from atomflow.calculators.spec import CalculatorSpec, describe_object, parse_spec
-from atomflow.errors import BadOptionError, MissingBackendError, UnknownNameError
+from atomflow.errors import AtomflowError, BadOptionError, MissingBackendError, UnknownNameError
 
 GROUP = "atomflow.calculators"
 
@@ -100,7 +100,13 @@ def _call(name: str, factory: Callable[..., Calculator], options: dict[str, Any]
         for option in options:
             if option not in accepted:
                 raise BadOptionError(f"calculator {name!r} has no option {option!r}; it has: {', '.join(accepted)}")
-    return factory(**options)
+    try:
+        return factory(**options)
+    except AtomflowError:
+        raise
+    except (TypeError, ValueError) as error:
+        given = ", ".join(f"{key}={value}" for key, value in options.items())
+        raise BadOptionError(f"calculator {name!r} cannot be made with {given or 'no options'}: {error}") from error
 
 
 def as_spec(given: str | CalculatorSpec | Calculator) -> CalculatorSpec:

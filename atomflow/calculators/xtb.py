@@ -66,9 +66,11 @@ class XTB(ChargeAware, TBLite):
             raise BadOptionError(f"xtb has no method {method!r}; it has gfn1 and gfn2")
         self._method_name = _METHODS[str(method).lower()]
         self._solvent = solvent
-        self._temperature_K = float(electronic_temperature_K)
-        options: dict[str, Any] = {"method": method, "solvent": solvent}
-        options |= {"electronic_temperature_K": electronic_temperature_K, "accuracy": accuracy}
+        self._temperature_K, accuracy = float(electronic_temperature_K), float(accuracy)
+        if not (accuracy > 0 and self._temperature_K >= 0):
+            raise BadOptionError("xtb: accuracy must be positive and electronic_temperature_K must not be negative")
+        options: dict[str, Any] = {"method": self._method_name.removesuffix("-xTB").lower(), "solvent": solvent}
+        options |= {"electronic_temperature_K": self._temperature_K, "accuracy": accuracy}
         self.spec = CalculatorSpec("xtb", {key: value for key, value in options.items() if value is not None})
         self._rung = 0
         super().__init__(

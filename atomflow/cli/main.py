@@ -49,12 +49,20 @@ def atomflow() -> None:
     """
 
 
+def _where_to_look(error: click.ClickException) -> str:
+    context = getattr(error, "ctx", None)
+    return f" (see: {context.command_path} --help)" if context is not None else ""
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; exit code 2 for a user's mistake, 1 for a failed calculation, 130 when stopped."""
     try:
         atomflow(args=arguments, prog_name="atomflow", standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # since click 8.2; not a mistake
+            error.show()
+        else:
+            click.echo(f"error: {' '.join(error.format_message().split())}{_where_to_look(error)}", err=True)
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
         click.echo("stopped; what is finished is kept, and the same command goes on from it", err=True)

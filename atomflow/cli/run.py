@@ -47,8 +47,13 @@ def _option(field: dataclasses.Field[Any], hint: Any) -> click.Option:
     text = field.metadata.get("help", "")
     optional = typing.get_origin(hint) in (typing.Union, types.UnionType)
     plain = next(a for a in typing.get_args(hint) if a is not type(None)) if optional else hint
+    if field.default is dataclasses.MISSING:
+        return click.Option([flag], type=plain, required=True, help=text)
     if typing.get_origin(plain) is tuple:
-        return click.Option([flag], multiple=True, default=field.default, help=text, show_default=bool(field.default))
+        each = typing.get_args(plain)[0]
+        return click.Option(
+            [flag], type=each, multiple=True, default=field.default, help=text, show_default=bool(field.default)
+        )
     if plain is bool:
         names = f"{flag}/--no-{flag[2:]}" if optional else flag
         return click.Option([names], is_flag=True, default=field.default, help=text)
