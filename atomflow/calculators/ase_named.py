@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
+import tempfile
 from functools import cache
 from typing import Any
 
 from ase import Atoms
-from ase.calculators.calculator import BadConfiguration, Calculator, all_changes, get_calculator_class, names
+from ase.calculators.calculator import (
+    BadConfiguration,
+    Calculator,
+    FileIOCalculator,
+    all_changes,
+    get_calculator_class,
+    names,
+)
+from ase.calculators.calculator import EnvironmentError as NotSetUpError
 
 from atomflow.calculators.charge_state import ChargeAware
-from atomflow.errors import MissingBackendError
+from atomflow.errors import BadOptionError, MissingBackendError
 
 #: How each program calls the total charge and the multiplicity; ASE leaves both to the user.
 _CHARGE_KEYS = {
@@ -49,6 +60,7 @@ class NamedASE(ChargeAware, Calculator):
         self._name, self._options = name, options
         self._inner: Calculator | None = None
         self._inner_state: tuple[int, int] | None = None
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self._build(0, 1)  # a missing program is found now, not after the screening
 
     def _build(self, charge: int, multiplicity: int) -> Calculator:
@@ -59,13 +71,21 @@ class NamedASE(ChargeAware, Calculator):
             if key is not None:
                 extra[key] = value
         try:
-            self._inner = get_calculator_class(self._name)(**{**extra, **self._options})
-        except (BadConfiguration, ImportError, KeyError, OSError) as error:
+            inner = get_calculator_class(self._name)(**{**extra, **self._options})
+            _check_program(inner)
+        except (BadConfiguration, NotSetUpError, ImportError, KeyError, OSError) as error:
             raise MissingBackendError(
                 self._name,
                 f"a program ASE can start ({error})",
                 f"a [{self._name}] section in ASE's configuration file (https://ase-lib.org, 'Configuration')",
             ) from error
+        except Exception as error:  # each of ASE's classes checks its options in its own way
+            raise BadOptionError(f"ASE cannot set up {self._name!r}: {type(error).__name__}: {error}") from error
+        if isinstance(inner, FileIOCalculator) and not {"directory", "label"} & self._options.keys():
+            # Programs write files of fixed names, and starts run side by side.
+            self._scratch = self._scratch or tempfile.TemporaryDirectory(prefix=f"atomflow-{self._name}-")
+            inner.directory = self._scratch.name
+        self._inner = inner
         self._inner_state = (charge, multiplicity)
         return self._inner
 
@@ -90,3 +110,12 @@ class NamedASE(ChargeAware, Calculator):
         inner = self._build(int(self.atoms.info.get("charge", 0)), int(self.atoms.info.get("spin", 1)))
         plain = self.atoms.copy()
         self.results = {name: inner.get_property(name, plain) for name in properties or ["energy"]}
+
+
+def _check_program(calc: Calculator) -> None:
+    """Find out now whether the program is there: ASE has default commands and tries them only when it computes."""
+    command = getattr(getattr(calc, "profile", None), "command", None)
+    words = shlex.split(command) if isinstance(command, str) else list(command or ())
+    program = next((word for word in words if "=" not in word), None)
+    if program is not None and shutil.which(program) is None:
+        raise NotSetUpError(f"there is no program {program!r}")

@@ -73,7 +73,7 @@ class DFT(ChargeAware, Calculator):
     ) -> None:
         super().__init__()
         self._functional, self._basis = str(functional).lower(), str(basis).lower()
-        self._dispersion = None if dispersion in (None, "none", False) else str(dispersion).lower()
+        self._dispersion = None if str(dispersion).lower() in ("none", "false") else str(dispersion).lower()
         self._density_fit, self._grid, self._solvent = bool(density_fit), int(grid), solvent
         self._scf_tolerance_eV = float(scf_tolerance_eV)
         self._check_options()

@@ -137,11 +137,10 @@ class XTB(ChargeAware, TBLite):
         """
         if atoms is not None:
             self._tell_charge(atoms)
-        for rung in range(self._rung, len(_LADDER)):
+        # The rung that worked last time first; then the others, lower ones too: none converges more than all others.
+        for rung in dict.fromkeys((self._rung, *range(len(_LADDER)))):
             if rung != self._rung:
-                self._rung = rung
-                self.parameters.update(_LADDER[rung])
-                self._xtb = self._res = None
+                self._stand_on(rung)
             try:
                 super().calculate(atoms, properties, system_changes)
                 return
@@ -151,10 +150,15 @@ class XTB(ChargeAware, TBLite):
                 raise BadOptionError(f"tblite refuses this system: {error}") from error
             self._xtb = self._res = None
         log = self._failing_log(reason)
-        self._rung = 0  # the next system starts afresh
-        for key in ("mixer_damping", "mixer_memory", "guess"):
-            self.parameters[key] = TBLite.default_parameters[key]
+        self._stand_on(0)  # the next system starts afresh
         raise SCFError(self.method_label, _name(self.atoms), log)
+
+    def _stand_on(self, rung: int) -> None:
+        self._rung = rung
+        self.parameters.update(
+            {key: TBLite.default_parameters[key] for step in _LADDER for key in step} | _LADDER[rung]
+        )
+        self._xtb = self._res = None
 
     def _tell_charge(self, atoms: Atoms) -> None:
         charge, multiplicity = int(atoms.info.get("charge", 0)), int(atoms.info.get("spin", 1))

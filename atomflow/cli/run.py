@@ -81,5 +81,5 @@ def run(workflow: Path | None) -> None:
       atomflow run cation-anchor
       atomflow run cation-anchor --calculator xtb --ions Li+ --ions K+ --out runs/alkali
       atomflow run litfsi-dissociation --beside P-DOL
-      atomflow run mine --workflow my_study.py
+      atomflow run --workflow my_study.py mine
     """

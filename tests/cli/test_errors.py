@@ -100,11 +100,65 @@ def test_unknown_study(capsys):
     check_one_line(err, "cation-anchor")
 
 
-@pytest.mark.parametrize("text", ["xtbb", "xtb:method=gfn9", "dft:functional=nope", "dft:basis", "xtb:solvent=beer"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "xtbb",
+        "xtb:method=gfn9",
+        "xtb:accuracy=tight",
+        "xtb:accuracy=0",
+        "xtb:electronic_temperature_K=-1",
+        "dft:functional=nope",
+        "dft:basis",
+        "dft:grid=fine",
+        "dft:scf_tolerance_eV=0",
+        "xtb:solvent=beer",
+        "orca",
+        ":method=gfn2",
+        "",
+    ],
+)
 def test_calculator_that_is_not_there(capsys, text):
     code, err = run(capsys, "bind", "Li+", "DMF", "--calculator", text)
     assert code == 2
     check_one_line(err)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["frob"], "frob"),
+        (["bind", "Li+"], "HOST"),
+        (["bind", "Li+", "DMF", "--starts", "0"], "--starts"),
+        (["bind", "Li+", "DMF", "--seed", "-1"], "seed"),
+        (["bind", "Li+", "DMF", "--out", "x.json"], "x.json"),
+        (["run", "cation-anchor", "--colour"], "--colour"),
+        (["run", "cation-anchor", "--ligands", "DMFF"], "DMF"),
+        (["run", "--workflow", "nowhere.py", "mine"], "nowhere.py"),
+        (["build", "molecule", "DMF", "-o", "."], "directory"),
+        (["build", "molecule", "DMF", "-o", "dmf.foo"], ".xyz"),
+        (["build", "molecule", "DMF", "-o", "/proc/dmf.xyz"], "/proc/dmf.xyz"),
+        (["build", "molecule", "DMF", "-o", "/proc/dmf.sdf"], "/proc/dmf.sdf"),
+        (["build", "molecule", "C1CC"], "C1CC"),
+        (["published", "--row", "Z9"], "Z9"),
+    ],
+)
+def test_words_that_make_no_sense(capsys, arguments, word):
+    code, err = run(capsys, *arguments)
+    assert code == 2
+    check_one_line(err, word)
+
+
+def test_out_in_a_place_where_nothing_can_be_made(capsys):
+    code, err = run(capsys, "bind", "Li+", "DMF", "--out", "/proc/atomflow")
+    assert code == 2
+    check_one_line(err, "/proc/atomflow", "--out")
+
+
+def test_a_study_refuses_a_dication_with_xtb(capsys):
+    code, err = run(capsys, "run", "cation-anchor", "--calculator", "xtb", "--ions", "Zn2+", "--jobs", "1", "--quiet")
+    assert code == 2
+    check_one_line(err, "Zn2+", "--calculator dft")
 
 
 def test_xtb_refuses_a_bare_dication_and_names_dft(capsys):
