@@ -50,7 +50,8 @@ def ours(geometries, jobs):
     with tempfile.TemporaryDirectory() as folder, TaskFolder(Path(folder), jobs=jobs) as tasks:
         began = time.perf_counter()
         if jobs > 1:
-            tasks.run(relax, [(molecule("water").atoms, spec, 10.0 + job) for job in range(jobs)])
+            # Several each: one process may be up and take all of them before the other is.
+            tasks.run(relax, [(molecule("CCO").atoms, spec, 0.01 + 0.001 * n) for n in range(16 * jobs)])
         ready = time.perf_counter()
         results = tasks.run(relax, [(atoms, spec, TOLERANCE) for atoms in geometries])
         done = time.perf_counter()

@@ -45,6 +45,7 @@ class LiTFSIDissociation:
         if self.thorough:
             bench.say(dissociation_table(bare, "Bare LiTFSI").to_text())
             others = [replace(final, energy=ladder(text).energy) for text in METHODS]
+            others.append(self._near(final))  # what the geometry is worth
             bare += bench.together([partial(self._bare, bench, li, tfsi, rung) for rung in others])
         near = self._near(final)
         fragments = [molecule(name, seed=self.seed) for name in self.beside]
@@ -138,7 +139,7 @@ class LiTFSIDissociation:
 
 def _explain(bare: list[DissociationEnergy]) -> str:
     parts = [
-        f"{r.method.split(' //')[0]}: {r.dissociation_energy_eV:.2f} eV"
+        f"{r.method.split(' (screened')[0]}: {r.dissociation_energy_eV:.2f} eV"
         + (f" (counterpoise {r.counterpoise_eV:.2f})" if r.counterpoise_eV is not None else "")
         for r in bare
     ]

@@ -189,6 +189,8 @@ class DFT(ChargeAware, Calculator):
         mole = self._mole(atoms, log)
         composition = (tuple(a[0] for a in mole.atom), mole.charge, mole.spin)
         guess = self._carried_over(composition, mole)
+        if guess is None:
+            guess = self._rough_density(mole)
         for rung in _LADDER:
             mf = self._mean_field(mole, rung)
             mf.kernel(dm0=guess)
@@ -199,6 +201,15 @@ class DFT(ChargeAware, Calculator):
         raise SCFError(
             self.method_label, str(atoms.info.get("name") or atoms.get_chemical_formula("hill")), log.getvalue()
         )
+
+    def _rough_density(self, mole: gto.Mole) -> np.ndarray | None:
+        """A density from the coarsest grid, to spare most cycles on the real one; None where there is no grid."""
+        if self._functional == "hf" or self._grid < 2:
+            return None
+        mf = self._mean_field(mole, "diis")
+        mf.grids.level, mf.conv_tol, mf.max_cycle = 0, 1e-3, 20
+        mf.kernel()
+        return np.asarray(mf.make_rdm1()) if mf.converged else None
 
     def _carried_over(self, composition: tuple[Any, ...], mole: gto.Mole) -> np.ndarray | None:
         """The last density of the same composition, made to hold the right number of electrons in the new overlap."""

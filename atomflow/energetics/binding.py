@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from atomflow.energetics.ladder import Ladder
+from atomflow.energetics.ladder import Ladder, method_label
 from atomflow.energetics.minima import MinimaSearch, Minimum, TaskRunner, run_serially
 from atomflow.energetics.reactions import (
     Assembly,
@@ -164,7 +164,7 @@ def binding_energy(
         gibbs_eV=reaction.gibbs_eV,
         temperature_K=reaction.temperature_K,
         standard_state=STANDARD_STATE if reaction.temperature_K else "none: electronic energies",
-        method=reaction.ladder.method,
+        method=reaction.ladder.suited_to(parts).method,
         starts=search.best.starts,
         hit_rate=search.best.hit_rate,
         distinct_minima=len(search.minima),
@@ -224,7 +224,7 @@ def dissociation_energy(
         gibbs_eV=reaction.gibbs_eV,
         temperature_K=reaction.temperature_K,
         standard_state=STANDARD_STATE if reaction.temperature_K else "none: electronic energies",
-        method=reaction.ladder.method,
+        method=reaction.ladder.suited_to(reactants[0]).method,
         starts=search.best.starts,
         hit_rate=search.best.hit_rate,
         distinct_minima=len(search.minima),
@@ -262,7 +262,7 @@ def _notices(ladder: Ladder, best: Minimum, parts: Assembly) -> list[Notice]:
         rows.append(
             Notice(
                 "screened-dication",
-                f"geometries with {highly_charged[0]} were screened with xTB at fixed composition; no xTB energy enters the result",
+                f"geometries with {highly_charged[0]} were screened with {method_label(ladder.suited_to(parts).first)} at fixed composition; no xTB energy enters the result",
             )
         )
     if best.starts > 4 and best.hits == 1:

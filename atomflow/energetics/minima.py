@@ -111,6 +111,7 @@ def find_minima(
     SCFError, RelaxationError
         When no start at all gives a minimum.
     """
+    ladder = ladder.suited_to(parts)
     tolerance = ladder.force_tolerance_eV_per_A
     geometries = placed_starts(parts, starts, seed)
     relaxed = run(relax, [(atoms, ladder.first, tolerance) for atoms in geometries])

@@ -67,7 +67,8 @@ def reaction_energy(
     SCFError, RelaxationError
         When all fallbacks are used up.
     """
-    species = [*reactants, *products]
+    # The largest first: what takes longest should not start last.
+    species = sorted(dict.fromkeys([*reactants, *products]), key=lambda s: -sum(len(part) for part in s))
     _check_balance(reactants, products)
     _check_support(species, ladder)
     attempts = [(ladder, ""), *ladder.fallbacks()]
@@ -75,7 +76,7 @@ def reaction_energy(
         try:
             found = {
                 s: find_minima(s, rung, starts=settings.starts, keep=settings.keep, seed=settings.seed, run=run)
-                for s in dict.fromkeys(species)
+                for s in species
             }
         except SCFError:
             if number + 1 == len(attempts):

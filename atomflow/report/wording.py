@@ -40,7 +40,7 @@ def binding_table(results: Sequence[BindingEnergy], title: str) -> Table:
         Column("hits", "Starts that found it"),
         Column("true_minimum", "True minimum"),
     )
-    return Table(title, _filled(columns, rows), tuple(rows), note=results[0].method)
+    return Table(title, _filled(columns, rows), tuple(rows), note="; ".join(dict.fromkeys(r.method for r in results)))
 
 
 def dissociation_table(results: Sequence[DissociationEnergy], title: str) -> Table:
@@ -90,9 +90,11 @@ def contacts_text(result: BindingEnergy | DissociationEnergy) -> str:
 def method_text(ladder: Ladder, seed: int) -> tuple[str, ...]:
     """The method in words, for any study built on :mod:`atomflow.energetics`."""
     first = method_label(ladder.first)
+    other = ladder.dication_screen
+    exception = f" (beside bare dications with {method_label(other)})" if other and other != ladder.screen else ""
     text = [
         "Every complex was started from random geometries: uniformly random orientations, donor atoms at bonding distance "
-        f"from the cation, no clashes (seed {seed}). Each start was relaxed with {first}; geometries that are the same up to "
+        f"from the cation, no clashes (seed {seed}). Each start was relaxed with {first}{exception}; geometries that are the same up to "
         "rotation, reflection and exchange of equal atoms were merged, and how many starts found the lowest one is reported."
     ]
     if ladder.geometry != ladder.first:
