@@ -265,6 +265,15 @@ def _notices(ladder: Ladder, best: Minimum, parts: Assembly) -> list[Notice]:
                 f"geometries with {highly_charged[0]} were screened with {method_label(ladder.suited_to(parts).first)} at fixed composition; no xTB energy enters the result",
             )
         )
+    charged = " and ".join(part.name for part in parts if part.charge)
+    if charged and ladder.energy.instance is not None:
+        rows.append(
+            Notice(
+                "charge-not-passed",
+                f"{ladder.energy.name}: atomflow leaves the charge of {charged} to a calculator object that was handed "
+                'over; unless it reads atoms.info["charge"] or needs no charge, the result is wrong',
+            )
+        )
     if best.starts > 4 and best.hits == 1:
         rows.append(
             Notice(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
+import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ase.io import write as ase_write
 
 from atomflow.model import Notice, Result, write_atomically
@@ -65,11 +67,12 @@ def write_outcome(outcome: Outcome, folder: Path, about: Mapping[str, Any]) -> l
     """
     files: list[Path] = []
     views: list[View] = []
+    geometries: dict[Path, np.ndarray] = {}
     results: dict[str, list[dict[str, Any]]] = {}
     for group, members in outcome.results.items():
         results[group] = []
         for member in members:
-            placed, kept, shown = _write_minima(member, folder, files)
+            placed, kept, shown = _write_minima(member, folder, geometries)
             files += kept
             views += shown
             results[group].append({key: value for key, value in placed.to_dict().items() if key != "schema"})
@@ -84,7 +87,7 @@ def write_outcome(outcome: Outcome, folder: Path, about: Mapping[str, Any]) -> l
         for path in files
         if path.suffix in (".xyz", ".csv")
     }
-    first = next(iter(outcome.results.values()))[0]
+    first = next(result for group in outcome.results.values() for result in group)
     body = {
         "schema": first.schema,
         **about,
@@ -99,19 +102,25 @@ def write_outcome(outcome: Outcome, folder: Path, about: Mapping[str, Any]) -> l
     return files
 
 
-def _write_minima(result: Result, folder: Path, written: Sequence[Path]) -> tuple[Result, list[Path], list[View]]:
-    """Write a result's minima; one geometry under several energy methods is written and shown once."""
+def _write_minima(
+    result: Result, folder: Path, written: dict[Path, np.ndarray]
+) -> tuple[Result, list[Path], list[View]]:
+    """Write a result's minima; one geometry under several energy methods is written and shown once.
+
+    ``written`` says which geometry (positions, angstrom) each file of this study holds; it grows.
+    """
     minima: Sequence[Any] = getattr(result, "minima", ())
     places: list[Path] = []
     files: list[Path] = []
     views: list[View] = []
     for number, minimum in enumerate(minima):
         name = str(minimum.atoms.info["name"])
-        stem = re.sub(r"[^A-Za-z0-9+-]+", "_", name).strip("_")
-        path = folder / "minima" / (f"{stem}.xyz" if number == 0 else f"{stem}-{number + 1}.xyz")
+        positions = minimum.atoms.get_positions()
+        path, serial = _place(name, positions, folder / "minima", written)
         places.append(path)
         if path in written:
             continue
+        written[path] = positions
         text = io.StringIO()
         clean = minimum.atoms.copy()
         clean.info.update(energy_eV=minimum.energy_eV, hits=minimum.hits, starts=minimum.starts)
@@ -121,10 +130,21 @@ def _write_minima(result: Result, folder: Path, written: Sequence[Path]) -> tupl
         detail = f"found by {minimum.hits} of {minimum.starts} starts" + (
             f", {above:.2f} eV above the best" if number else ""
         )
-        views.append(View(name if number == 0 else f"{name} ({number + 1})", minimum.atoms, detail))
+        views.append(View(name if serial == 1 else f"{name} ({serial})", minimum.atoms, detail))
     if places and "structure" in {f.name for f in dataclasses.fields(result)}:  # type: ignore[arg-type]
         result = dataclasses.replace(result, structure=str(places[0].relative_to(folder)))  # type: ignore[type-var]
     return result, files, views
+
+
+def _place(name: str, positions: np.ndarray, folder: Path, written: Mapping[Path, np.ndarray]) -> tuple[Path, int]:
+    """The file that holds this geometry, or the next free one of the name, and its number."""
+    stem = re.sub(r"[^A-Za-z0-9+-]+", "_", name).strip("_")
+    for serial in itertools.count(1):
+        path = folder / (f"{stem}.xyz" if serial == 1 else f"{stem}-{serial}.xyz")
+        known = written.get(path)
+        if known is None or np.array_equal(known, positions):
+            return path, serial
+    raise AssertionError("unreachable: counting does not end")
 
 
 def _provenance(about: Mapping[str, Any]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from ase.calculators.calculator import Calculator, all_changes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rdkit import Chem
@@ -95,3 +96,30 @@ def test_litfsi_minimum_holds_lithium_by_two_oxygens():
     held_by = [label for label, distance, _ in contacts(found.minima[0].atoms, (li, tfsi)) if distance < 1.9]
     assert held_by == ["Li-O", "Li-O"]
     assert found.dissociation_energy_eV == pytest.approx(7.8, abs=0.2)
+
+
+def test_a_calculator_object_that_may_not_know_the_charge_is_told_apart():
+    """The number may be wrong without any error, so the result must say so."""
+    for ion, expected in (("Li+", True), ("acetonitrile", False)):
+        found = binding_energy(molecule(ion), [molecule("water")], ladder(_Unaware()), starts=2)
+        assert ("charge-not-passed" in {n.code for n in found.warnings}) == expected
+
+
+class _Unaware(Calculator):
+    """A calculator of somebody else's that looks at positions only."""
+
+    implemented_properties = ("energy", "forces")
+
+    def calculate(self, atoms=None, properties=None, system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        self.results = {"energy": 0.0, "forces": np.zeros((len(self.atoms), 3))}
+
+
+def test_dications_are_screened_with_gfn1_and_the_method_says_so():
+    final = ladder("dft")
+    zinc, dmf = molecule("Zn2+"), molecule("DMF")
+    assert "screened with GFN1-xTB" in final.suited_to((zinc, dmf)).method
+    assert final.suited_to((molecule("Li+"), dmf)) == final == final.suited_to((dmf,))
+    own = ladder("dft", screen="none")
+    assert own.suited_to((zinc, dmf)) == own
+    assert own.dication_screen is None
