@@ -55,7 +55,7 @@ class Record(Result):
         Whether it agrees with the published claim; None when the study does not judge.
     explanation : str or None
         Why it differs, or what the agreement rests on.
-    command, created, commit, atomflow_version, inputs, packages, wall_time_s
+    command, created, commit, atomflow_version, inputs, packages, task_time_s
         How, when and with what it was made.
     warnings : tuple of Notice
         What could mislead a reader.
@@ -78,7 +78,7 @@ class Record(Result):
     atomflow_version: str
     inputs: dict[str, Any]
     packages: dict[str, str]
-    wall_time_s: float
+    task_time_s: float
     warnings: tuple[Notice, ...]
     files: dict[str, str]
     result_sha256: str
@@ -156,7 +156,7 @@ def parse_result(path: Path, content: bytes) -> list[Record]:
         "atomflow_version": take.text(data, "atomflow_version", "the result"),
         "inputs": take.mapping(data, "inputs", "the result"),
         "packages": _texts(path, "packages", take.mapping(data, "packages", "the result")),
-        "wall_time_s": take.number(data, "wall_time_s", "the result"),
+        "task_time_s": take.number(data, "task_time_s", "the result"),
         "warnings": _notices(path, data.get("warnings")),
         "files": _hashes(path, take.mapping(data, "files", "the result")),
         "result_sha256": hashlib.sha256(content).hexdigest(),

@@ -38,7 +38,7 @@ def result_of(folder: Path, **changes: Any) -> dict[str, Any]:
         "atomflow_version": "0.0.test",
         "created": "2026-01-31T12:00:00+00:00",
         "command": "atomflow run cation-anchor --out made-up",
-        "wall_time_s": 12.5,
+        "task_time_s": 12.5,
         "inputs": {"seed": 1, "ions": ["Li+", "Zn2+"]},
         "packages": {"pyscf": "0.test"},
         "commit": None,
@@ -122,7 +122,7 @@ def test_recording_keeps_values_and_evidence(study, board):
         ("Li+ - DMF", -2.5, 0.03),
         ("Zn2+ - DMF", -7.25, None),
     ]
-    assert (item.date, item.wall_time_s, item.warnings[0].code, item.commit) == ("2026-01-31", 12.5, "made-up", None)
+    assert (item.date, item.task_time_s, item.warnings[0].code, item.commit) == ("2026-01-31", 12.5, "made-up", None)
     stated = json.loads((board / "records" / item.file_name).read_text())
     assert stated["schema"] == "atomflow.published-record/1"
     assert stated["inputs"] == {"seed": 1, "ions": ["Li+", "Zn2+"]}
@@ -177,7 +177,7 @@ def test_a_study_without_result_has_not_finished(tmp_path, board):
         (lambda d: d.update(study="../evil"), "is no workflow name"),
         (lambda d: d.pop("command"), "command must be text"),
         (lambda d: d.update(created="yesterday"), "not an ISO 8601 date"),
-        (lambda d: d.update(wall_time_s="long"), "wall_time_s must be a number"),
+        (lambda d: d.update(task_time_s="long"), "task_time_s must be a number"),
         (lambda d: d.update(warnings=[{"code": 1}]), "a warning must have"),
         (lambda d: d.update(packages={"pyscf": 2}), "pyscf must be text"),
         (lambda d: d.update(inputs=[]), "inputs must be a mapping"),
