@@ -111,6 +111,14 @@ class OutputError(UserError, OSError):
         super().__init__(f"cannot write {path}: {reason}; choose another place with --out")
 
 
+class StoreError(UserError, OSError):
+    """A store of finished steps that cannot be used as it stands."""
+
+    def __init__(self, path: str | Path, reason: str) -> None:
+        self.path = Path(path)
+        super().__init__(f"store {path} {reason}; or choose another with --store")
+
+
 class SCFError(CalculationError):
     """The self-consistent field did not converge; ``log`` holds what the backend said."""
 

@@ -45,6 +45,7 @@ def bind(
     hessian: bool,
     seed: int,
     out: Path | None,
+    store: Path,
     jobs: int | None,
     as_json: bool,
     quiet: bool,
@@ -63,7 +64,7 @@ def bind(
     ion, ligands = molecule(guest, seed=seed), [molecule(host, seed=seed) for host in hosts]
     chosen = ladder(calculator, geometry=geometry, screen=screen, hessian=hessian)
     stem = re.sub(r"[^A-Za-z0-9+-]+", "_", "bind-" + "-".join([ion.name, *(ligand.name for ligand in ligands)]))
-    with session(study_folder(out, stem), jobs, quiet) as current:
+    with session(study_folder(out, stem), store, jobs, quiet) as current:
         result = binding_energy(
             ion,
             ligands,

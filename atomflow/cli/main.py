@@ -19,6 +19,9 @@ class _Commands(click.Group):
         "bind": ("atomflow.cli.bind", "bind"),
         "build": ("atomflow.cli.build", "build"),
         "list": ("atomflow.cli.listing", "listing"),
+        "status": ("atomflow.cli.stored", "status"),
+        "show": ("atomflow.cli.stored", "show"),
+        "clean": ("atomflow.cli.stored", "clean"),
         "doctor": ("atomflow.cli.doctor", "doctor"),
         "published": ("atomflow.cli.published", "published"),
     }

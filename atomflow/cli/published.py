@@ -120,7 +120,10 @@ def _show_row(row: Row, records: list[Record]) -> None:
     if not records:
         lines.append("ours       not yet")
     for item in records:
-        lines += ["", f"ours       {item.study}, {item.grade}, {item.created}, {item.task_time_s:.0f} s inside its tasks"]
+        lines += [
+            "",
+            f"ours       {item.study}, {item.grade}, {item.created}, {item.task_time_s:.0f} s inside its tasks",
+        ]
         for value in item.values:
             spread = "uncertainty not stated" if value.uncertainty is None else f"± {value.uncertainty:.2g}"
             lines.append(f"           {value.label}: {value.value:.4g} {value.unit} ({spread})  {value.method}")

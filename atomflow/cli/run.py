@@ -29,10 +29,10 @@ class _Studies(click.Group):
 def _command(name: str, study: type[Any]) -> click.Command:
     hints = typing.get_type_hints(study)
 
-    def call(out: Path | None, jobs: int | None, as_json: bool, quiet: bool, **settings: Any) -> None:
+    def call(out: Path | None, store: Path, jobs: int | None, as_json: bool, quiet: bool, **settings: Any) -> None:
         settings = {key: tuple(v) if isinstance(v, (list, tuple)) else v for key, v in settings.items()}
         chosen = study(**settings)
-        with session(study_folder(out, name), jobs, quiet) as current:
+        with session(study_folder(out, name), store, jobs, quiet) as current:
             outcome = chosen.run(current.bench)
             result = finish(current, outcome, name, dataclasses.asdict(chosen))
         show(outcome, result, as_json, quiet)

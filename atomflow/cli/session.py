@@ -21,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from atomflow import __version__
 from atomflow.errors import BadOptionError, OutputError, SCFError
-from atomflow.flow import Bench, TaskFolder, available_cores
+from atomflow.flow import Bench, Store, TaskPool, available_cores
 from atomflow.model import write_atomically
 from atomflow.report import Outcome, write_outcome
 
@@ -29,16 +29,27 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 _PACKAGES = ("ase", "numpy", "rdkit", "tblite", "pyscf", "geometric", "dftd3", "dftd4", "pymatgen")
 
 
+#: Where finished steps are kept, the same for every command that computes or looks.
+store_option = click.option(
+    "--store",
+    type=click.Path(path_type=Path),
+    envvar="ATOMFLOW_STORE",
+    default=Path(".atomflow"),
+    help="Folder of finished steps; what is in it is not computed again [$ATOMFLOW_STORE, else ./.atomflow].",
+)
+
+
 def common_options(command: _F) -> _F:
-    """``-o/--out``, ``--jobs``, ``--json``, ``--quiet``: the same everywhere."""
+    """``-o/--out``, ``--store``, ``--jobs``, ``--json``, ``--quiet``: the same everywhere."""
     for option in reversed(
         (
             click.option(
                 "-o",
                 "--out",
                 type=click.Path(path_type=Path),
-                help="Folder for the results; an existing one is resumed.",
+                help="Folder for the results.",
             ),
+            store_option,
             click.option("--jobs", type=click.IntRange(1), default=None, help="Local processes [all cores]."),
             click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output."),
             click.option("-q", "--quiet", is_flag=True, help="No progress, no table."),
@@ -71,9 +82,10 @@ def check_out(out: Path) -> None:
 
 
 @contextmanager
-def session(out: Path, jobs: int | None, quiet: bool) -> Iterator[Session]:
-    """Run tasks in ``out/work`` with a progress bar on standard error."""
+def session(out: Path, store: Path, jobs: int | None, quiet: bool) -> Iterator[Session]:
+    """Run tasks, keep them in the store, with a progress bar on standard error."""
     check_out(out)
+    kept = Store(store)
     console = Console(stderr=True, quiet=quiet)
     bar = Progress(
         SpinnerColumn(),
@@ -95,8 +107,10 @@ def session(out: Path, jobs: int | None, quiet: bool) -> Iterator[Session]:
                 bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
         try:
-            with TaskFolder(out / "work", jobs or available_cores(), advance) as tasks:
+            with TaskPool(kept, jobs or available_cores(), advance) as tasks:
                 yield Session(Bench(tasks, say), out)
+            for step, key, reason in kept.quarantined:
+                say(f"put aside in {store}: {step} {key[:12]}, {reason}; it was computed again")
         except SCFError as error:
             path = write_atomically(out / "scf-failure.log", error.log or "the backend said nothing\n")
             raise SCFError(error.method, error.system, error.log, path) from error

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from atomflow.errors import AtomflowError, BadFileError, UnknownNameError
-from atomflow.flow.tasks import TaskFolder
+from atomflow.flow.tasks import TaskPool
 from atomflow.library import library_folder
 
 _T = TypeVar("_T")
@@ -37,14 +37,14 @@ class Bench:
 
     Attributes
     ----------
-    tasks : TaskFolder
+    tasks : TaskPool
         ``tasks.run`` carries out batches of tasks and remembers them; ``tasks.together`` runs whole reactions side by
         side.
     say : callable
         Shows a line or an early table to the person waiting.
     """
 
-    tasks: TaskFolder
+    tasks: TaskPool
     say: Callable[[str], None]
 
     def together(self, calls: Sequence[Callable[[], _T]]) -> list[_T]:

@@ -1,12 +1,7 @@
-"""Carry out independent tasks on local processes and remember the finished ones in a folder.
-
-The flow issue replaces the memory by a proper store; the face - ``run(function, argument_tuples) -> results`` - stays.
-"""
+"""Carry out independent tasks on local processes; what a store knows already is not done again."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import multiprocessing
 import os
 import signal
@@ -15,14 +10,14 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
 from atomflow import __version__
 from atomflow.calculators import limited_threads
 from atomflow.errors import CalculationError
-from atomflow.model import content_key, decode, encode, write_atomically
+from atomflow.flow.store import Store
+from atomflow.model import content_key
 
 _T = TypeVar("_T")
 
@@ -35,13 +30,13 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-class TaskFolder:
+class TaskPool:
     """Runs tasks; a task finished before, with the same inputs, is read instead of repeated.
 
     Parameters
     ----------
-    folder : Path or None
-        Where finished tasks are kept, one JSON file each; None keeps nothing.
+    store : Store or None
+        Where finished tasks are kept and looked for; None keeps nothing.
     jobs : int
         Local processes. With 1, tasks run in this process, which can then use all cores for each of them.
     on_progress : callable, optional
@@ -51,8 +46,8 @@ class TaskFolder:
     With ``jobs > 1`` a script needs the usual ``if __name__ == "__main__":`` guard, since workers import it.
     """
 
-    def __init__(self, folder: Path | None = None, jobs: int = 1, on_progress: ProgressHook | None = None) -> None:
-        self._folder = folder
+    def __init__(self, store: Store | None = None, jobs: int = 1, on_progress: ProgressHook | None = None) -> None:
+        self._store = store
         self._jobs = max(1, jobs)
         self._threads = max(1, available_cores() // self._jobs)
         self._on_progress = on_progress
@@ -63,7 +58,7 @@ class TaskFolder:
         #: Sum of the time spent inside tasks, by this run and by those it goes on from, seconds.
         self.task_seconds = 0.0
 
-    def __enter__(self) -> TaskFolder:
+    def __enter__(self) -> TaskPool:
         return self
 
     def __exit__(
@@ -85,10 +80,7 @@ class TaskFolder:
             When a worker process dies (out of memory, killed).
         """
         self._count(0, len(arguments), "")
-        keys = [
-            content_key([f"{function.__module__}.{function.__qualname__}", __version__, list(args)])
-            for args in arguments
-        ]
+        keys = [_key(function, args) for args in arguments]
         try:
             # A pool that broke under another reaction refuses new tasks the same way.
             futures = [self._future(key, function, args) for key, args in zip(keys, arguments, strict=True)]
@@ -117,22 +109,20 @@ class TaskFolder:
 
     def _future(self, key: str, function: Callable[..., Any], args: tuple[Any, ...]) -> Future[Any]:
         with self._lock:
-            if key in self._flying:
+            if key and key in self._flying:
                 future = self._flying[key]
                 self._count_later(future, function)
                 return future
-            kept = self._recall(key)
+            future = Future()
+            kept = self._recall(key, function)
             if kept is not None:
-                future = Future()
                 future.set_result(kept[0])
-            elif self._jobs == 1:
-                future = Future()
-            else:
-                future = Future()
+            elif self._jobs > 1:
                 self._executor().submit(_execute, function, args, self._threads).add_done_callback(
-                    lambda done: self._collect(done, future, key, function)
+                    lambda done: self._collect(done, future, key, function, args)
                 )
-            self._flying[key] = future
+            if key:
+                self._flying[key] = future
         if kept is None and self._jobs == 1:
             self._run_here(future, key, function, args)
         self._count_later(future, function)
@@ -141,17 +131,19 @@ class TaskFolder:
     def _run_here(self, future: Future[Any], key: str, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
         try:
             result, seconds = _execute(function, args, self._threads)
-            self._remember(key, function, result, seconds)
+            self._remember(key, function, args, result, seconds)
         except Exception as error:
             self._flying.pop(key, None)
             future.set_exception(error)
         else:
             future.set_result(result)
 
-    def _collect(self, done: Future[Any], future: Future[Any], key: str, function: Callable[..., Any]) -> None:
+    def _collect(
+        self, done: Future[Any], future: Future[Any], key: str, function: Callable[..., Any], args: tuple[Any, ...]
+    ) -> None:
         try:
             result, seconds = done.result()
-            self._remember(key, function, result, seconds)
+            self._remember(key, function, args, result, seconds)
         except BaseException as error:
             self._flying.pop(key, None)
             future.set_exception(error)
@@ -186,33 +178,34 @@ class TaskFolder:
                         os.environ[name] = value
         return self._pool
 
-    def _path(self, key: str) -> Path | None:
-        return None if self._folder is None else self._folder / f"{key[:32]}.json"
-
-    def _remember(self, key: str, function: Callable[..., Any], result: Any, seconds: float) -> None:
+    def _remember(
+        self, key: str, function: Callable[..., Any], args: tuple[Any, ...], result: Any, seconds: float
+    ) -> None:
         self.task_seconds += seconds
-        path = self._path(key)
-        if path is None or getattr(result, "failure", None):  # a failure is tried again next time, not replayed
-            return
-        body = json.dumps(encode(result), ensure_ascii=False, allow_nan=False)
-        checksum = hashlib.sha256(body.encode()).hexdigest()
-        head = json.dumps({"task": function.__qualname__, "key": key, "seconds": round(seconds, 3), "sha256": checksum})
-        write_atomically(path, f"{head}\n{body}\n")
+        # A failure is tried again next time, not replayed.
+        if self._store is not None and key and not getattr(result, "failure", None):
+            self._store.add(_name(function), key, list(args), result, seconds, __version__)
 
-    def _recall(self, key: str) -> tuple[Any] | None:
-        path = self._path(key)
-        if path is None or not path.is_file():
+    def _recall(self, key: str, function: Callable[..., Any]) -> tuple[Any] | None:
+        found = None if self._store is None or not key else self._store.get(_name(function), key)
+        if found is None:
             return None
-        try:
-            head, body = path.read_text(encoding="utf-8").split("\n")[:2]
-            about = json.loads(head)
-            if about["key"] != key or about["sha256"] != hashlib.sha256(body.encode()).hexdigest():
-                raise ValueError("checksum")
-            self.task_seconds += about["seconds"]
-            return (decode(json.loads(body)),)
-        except (ValueError, KeyError, TypeError):
-            path.unlink(missing_ok=True)  # damaged: computing it again is always right
-            return None
+        entry, result = found
+        self.task_seconds += entry.seconds
+        return (result,)
+
+
+def _key(function: Callable[..., Any], args: tuple[Any, ...]) -> str:
+    """What a task is known by; empty for one that cannot be told from others, as with a calculator *object*."""
+    try:
+        return content_key([_name(function), __version__, list(args)])
+    except TypeError:
+        return ""
+
+
+def _name(function: Callable[..., Any]) -> str:
+    """What a step is called in the store."""
+    return f"{function.__module__}.{function.__qualname__}"
 
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")

@@ -89,6 +89,11 @@ def encode(obj: Any) -> Any:
         return {key: encode(value) for key, value in obj.items()}
     if dataclasses.is_dataclass(obj) and getattr(type(obj), "schema", None) in _RECORDS:
         stored = [f for f in dataclasses.fields(obj) if f.metadata.get("stored", True)]
+        for f in dataclasses.fields(obj):
+            if f not in stored and getattr(obj, f.name) is not None:
+                raise TypeError(
+                    f"a {type(obj).__name__} with its own {f.name} cannot be written: it would come back without"
+                )
         return {_TAG: getattr(type(obj), "schema"), **{f.name: encode(getattr(obj, f.name)) for f in stored}}  # noqa: B009
     raise TypeError(f"cannot write a {type(obj).__name__} to JSON")
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from atomflow.errors import CalculationError, OutputError
-from atomflow.flow import TaskFolder
+from atomflow.errors import CalculationError, StoreError
+from atomflow.flow import Store, TaskPool
 
 HERE = Path(__file__).parent
 
@@ -30,54 +30,33 @@ def seen(tmp_path):
 
 
 def test_every_later_task_of_a_broken_pool_fails_the_same_way(tmp_path, tasks, seen):
-    with TaskFolder(tmp_path / "work", jobs=2) as folder:
-        done = folder.run(tasks.square, [(str(seen), 2)])
+    with TaskPool(Store(tmp_path / "work"), jobs=2) as pool:
+        done = pool.run(tasks.square, [(str(seen), 2)])
         for _ in range(2):
             with pytest.raises(CalculationError, match="fewer --jobs"):
-                folder.run(tasks.die, [(str(seen),)])
+                pool.run(tasks.die, [(str(seen),)])
         with pytest.raises(CalculationError, match="fewer --jobs"):
-            folder.run(tasks.square, [(str(seen), 3)])
-        assert folder.run(tasks.square, [(str(seen), 2)]) == done  # what is on disk needs no worker
+            pool.run(tasks.square, [(str(seen), 3)])
+        assert pool.run(tasks.square, [(str(seen), 2)]) == done  # what is on disk needs no worker
 
 
 def test_a_killed_worker_among_reactions_side_by_side(tmp_path, tasks, seen):
-    with TaskFolder(tmp_path / "work", jobs=2) as folder:
-        calls = [lambda: folder.run(tasks.die, [(str(seen),)])]
-        calls += [lambda x=x: [folder.run(tasks.square, [(str(seen), 10 * x + y)]) for y in range(5)] for x in range(3)]
+    with TaskPool(Store(tmp_path / "work"), jobs=2) as pool:
+        calls = [lambda: pool.run(tasks.die, [(str(seen),)])]
+        calls += [lambda x=x: [pool.run(tasks.square, [(str(seen), 10 * x + y)]) for y in range(5)] for x in range(3)]
         for order in (calls, calls[::-1]):
             with pytest.raises(CalculationError):
-                folder.together(order)
-    with TaskFolder(tmp_path / "work", jobs=2) as folder:
-        assert folder.together(calls[1:])[2] == [[400], [441], [484], [529], [576]]
+                pool.together(order)
+    with TaskPool(Store(tmp_path / "work"), jobs=2) as pool:
+        assert pool.together(calls[1:])[2] == [[400], [441], [484], [529], [576]]
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_folder_that_cannot_be_written_is_the_user_s_error(tmp_path, tasks, seen, jobs):
     (tmp_path / "taken").write_text("mine")
-    with TaskFolder(tmp_path / "taken" / "work", jobs=jobs) as folder, pytest.raises(OutputError, match="--out"):
-        folder.run(tasks.square, [(str(seen), 2)])
+    with pytest.raises(StoreError, match="--store"), TaskPool(Store(tmp_path / "taken" / "work"), jobs=jobs) as pool:
+        pool.run(tasks.square, [(str(seen), 2)])
     assert (tmp_path / "taken").read_text() == "mine"
-
-
-def test_a_full_disk_leaves_no_half_written_record(tmp_path, tasks, seen, monkeypatch):
-    work = tmp_path / "work"
-    with TaskFolder(work) as folder:
-        folder.run(tasks.square, [(str(seen), 1)])
-    before = sorted(work.iterdir())
-
-    def full(path, data):
-        with path.open("wb") as handle:
-            handle.write(data[: len(data) // 2])
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", full)
-    with TaskFolder(work) as folder, pytest.raises(OutputError, match="No space left"):
-        folder.run(tasks.square, [(str(seen), 2)])
-    assert sorted(work.iterdir()) == before
-    monkeypatch.undo()
-    monkeypatch.syspath_prepend(str(HERE))
-    with TaskFolder(work) as folder:
-        assert folder.run(tasks.square, [(str(seen), 1), (str(seen), 2)]) == [1, 4]
 
 
 def alive(pid):
@@ -100,10 +79,10 @@ def test_workers_end_with_their_driver(seen, blow):
     script = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "import tasks_that_die\n"
-        "from atomflow.flow import TaskFolder\n"
+        "from atomflow.flow import Store, TaskPool\n"
         "if __name__ == '__main__':\n"
-        "    with TaskFolder(None, jobs=2) as folder:\n"
-        "        folder.run(tasks_that_die.say_who_and_wait, [(sys.argv[2],)])\n"
+        "    with TaskPool(None, jobs=2) as pool:\n"
+        "        pool.run(tasks_that_die.say_who_and_wait, [(sys.argv[2],)])\n"
     )
     program = seen.parent / "driver.py"
     program.write_text(script)

@@ -15,6 +15,7 @@ EXAMPLES = [
     errors.MissingBackendError("xtb", "tblite", "pip install 'atomflow[xtb]'"),
     errors.UnsupportedSystemError("xtb", "dication", "--calculator dft"),
     errors.OutputError("out", "in the way"),
+    errors.StoreError("store", "is full"),
     errors.SCFError("GFN2-xTB", "Li+", "the log", "scf.log"),
     errors.RelaxationError("no minimum"),
     errors.DamagedRecordError("checksum"),
