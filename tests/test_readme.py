@@ -33,7 +33,7 @@ def _tier(command):
     """Marks by cost: what only looks is quick, what computes is slow, DFT is long."""
     if command in HEAVY:
         return pytest.param(command, marks=pytest.mark.long, id=f"{command} ({HEAVY[command]})")
-    if shlex.split(command)[1] in ("bind", "run"):
+    if shlex.split(command)[1] in ("bind", "run", "collect", "diff"):
         return pytest.param(command, marks=pytest.mark.slow, id=command)
     return pytest.param(command, id=command)
 
@@ -65,10 +65,19 @@ def test_heavy_commands_are_in_the_readme():
     assert set(HEAVY) <= set(COMMANDS)
 
 
+def _earlier(command):
+    """Lines of the README that make what this one reads."""
+    lines = {word: c for c in COMMANDS for option in ("-o ", "--out ") if option in c for word in [c.split(option)[1]]}
+    if "collect" in command:
+        return [*_earlier(lines["li-on-mine"]), lines["li-on-mine"]]
+    found = [lines[word] for word in command.split() if word in lines and lines[word] != command]
+    return [line for maker in found for line in (*_earlier(maker), maker)]
+
+
 @pytest.mark.parametrize("command", [_tier(c) for c in COMMANDS if c not in MAKE])
 def test_command_works(command, tmp_path):
-    if "dmf.xyz" in command and "build" not in command:  # an earlier line of the README makes it
-        assert _atomflow("atomflow build molecule DMF -o dmf.xyz", tmp_path).returncode == 0
+    for earlier in _earlier(command):
+        assert _atomflow(earlier, tmp_path).returncode == 0
     done = _atomflow(command, tmp_path)
     assert done.returncode == 0, done.stderr
     words = shlex.split(command)

@@ -21,6 +21,8 @@ class _Commands(click.Group):
         "list": ("atomflow.cli.listing", "listing"),
         "status": ("atomflow.cli.stored", "status"),
         "show": ("atomflow.cli.stored", "show"),
+        "collect": ("atomflow.cli.compare", "collect"),
+        "diff": ("atomflow.cli.compare", "diff"),
         "clean": ("atomflow.cli.stored", "clean"),
         "doctor": ("atomflow.cli.doctor", "doctor"),
         "published": ("atomflow.cli.published", "published"),
