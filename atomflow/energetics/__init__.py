@@ -2,7 +2,7 @@
 
 from atomflow.energetics.binding import BindingEnergy, DissociationEnergy, binding_energy, dissociation_energy
 from atomflow.energetics.ladder import Ladder, build_spec, ladder, method_label, quick
-from atomflow.energetics.minima import Minimum, TaskRunner, find_minima, run_serially
+from atomflow.energetics.minima import Minimum, TaskRunner, find_minima, fingerprint, run_serially
 from atomflow.energetics.relax import Relaxed, relax, single_point
 from atomflow.energetics.vibrations import Vibrations, vibrations
 
@@ -18,6 +18,7 @@ __all__ = [
     "build_spec",
     "dissociation_energy",
     "find_minima",
+    "fingerprint",
     "ladder",
     "method_label",
     "quick",

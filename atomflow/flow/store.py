@@ -223,9 +223,11 @@ class Store:
         try:
             self._mark()
             part.mkdir(parents=True)
-            for name, content in {**contents, _ENTRY: _json(about)}.items():
-                _write_durably(part / name, content)
-            _sync_folder(part)
+            written = {**contents, _ENTRY: _json(about)}
+            for name, content in written.items():
+                (part / name).write_bytes(content)
+            for name in (*written, "."):  # after all are written: the first takes most of the others with it
+                _sync(part / name)
             try:
                 part.rename(place)
             except OSError:
@@ -233,7 +235,7 @@ class Store:
                 if not (place / _ENTRY).is_file():
                     raise
             else:
-                _sync_folder(place.parent)
+                _sync(place.parent)
         except OSError as error:
             raise StoreError(self.folder, f"cannot be written: {error.strerror or error}") from error
         finally:
@@ -251,7 +253,8 @@ class Store:
         if not mark.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
             part = mark.with_name(f".{_MARK}.{uuid.uuid4().hex[:8]}{_PART}")
-            _write_durably(part, _json({"layout": LAYOUT}))
+            part.write_bytes(_json({"layout": LAYOUT}))
+            _sync(part)
             part.replace(mark)
 
     def _put_aside(self, step: str, key: str, reason: str) -> None:
@@ -283,16 +286,9 @@ def _json(obj: Any) -> bytes:
     return (json.dumps(encode(obj), ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", errors="replace")
 
 
-def _write_durably(path: Path, content: bytes) -> None:
-    with path.open("wb") as handle:
-        handle.write(content)
-        handle.flush()
-        os.fsync(handle.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    """Names are on the disk only after their folder is."""
-    handle = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    """Have a file's content, or a folder's names, on the disk before going on."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

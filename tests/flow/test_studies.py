@@ -1,10 +1,12 @@
 """Studies are found by name, or in a file of one's own."""
 
+import sys
+
 import pytest
 
 from atomflow.cli import main
 from atomflow.errors import BadFileError, UnknownNameError
-from atomflow.flow import find_study, study_names, summary
+from atomflow.flow import Bench, TaskPool, find_study, study_names, summary
 
 MINE = '''
 from dataclasses import dataclass
@@ -115,3 +117,19 @@ def test_a_missing_file_is_told(tmp_path):
     text.write_text(MINE)
     with pytest.raises(BadFileError, match="not a Python file"):
         find_study("x", text)
+
+
+@pytest.mark.slow
+def test_the_table_of_methods_is_about_one_minimum(monkeypatch):
+    """``litfsi-dissociation --thorough`` with cheap methods: each row rests on the lowest minimum of the first."""
+    pytest.importorskip("tblite")
+    study = find_study("litfsi-dissociation")
+    monkeypatch.setattr(sys.modules[study.__module__], "METHODS", ("xtb:method=gfn1",))
+    with TaskPool() as tasks:
+        outcome = study(calculator="xtb", thorough=True, starts=6).run(Bench(tasks, lambda _: None))
+    first, gfn1, again = outcome.results["dissociation"]
+    assert "GFN1-xTB // GFN2-xTB" in gfn1.method
+    assert gfn1.minima[0].atoms == first.minima[0].atoms
+    assert again.dissociation_energy_eV == first.dissociation_energy_eV != gfn1.dissociation_energy_eV
+    assert len(first.minima) > len(gfn1.minima) == 1
+    assert "P3.a" not in outcome.rows, "xTB energies are no answer to that row"
