@@ -119,6 +119,10 @@ class StoreError(UserError, OSError):
         super().__init__(f"store {path} {reason}; or choose another with --store")
 
 
+class SubmissionError(UserError):
+    """A batch system that is not here, or refuses a job."""
+
+
 class SCFError(CalculationError):
     """The self-consistent field did not converge; ``log`` holds what the backend said."""
 

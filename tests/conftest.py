@@ -1,8 +1,16 @@
-"""Every test has a store of its own: none may find what another has computed."""
+"""What holds for every test."""
 
 import os
+import signal
 
 import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interruptible():
+    """A shell starts background jobs with SIGINT ignored, and children inherit it: tests of Ctrl-C would see nothing."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -13,4 +21,5 @@ def _store_of_the_session(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _store(tmp_path_factory, monkeypatch):
+    """A store of its own: no test may find what another has computed."""
     monkeypatch.setenv("ATOMFLOW_STORE", str(tmp_path_factory.mktemp("store")))

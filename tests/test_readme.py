@@ -38,13 +38,20 @@ def _tier(command):
     return pytest.param(command, id=command)
 
 
+def _profile(folder):
+    """The profile that docs/cluster.md starts with."""
+    path = folder / "clusters.yaml"
+    path.write_text((HOME / "docs" / "cluster.md").read_text().split("```yaml\n")[1].split("```")[0])
+    return path
+
+
 def _atomflow(command, folder):
     program, *arguments = shlex.split(command)
     assert program == "atomflow"
     return subprocess.run(
         [sys.executable, "-m", "atomflow", *arguments],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(HOME), "COLUMNS": "200"},
+        env={**os.environ, "PYTHONPATH": str(HOME), "COLUMNS": "200", "ATOMFLOW_CLUSTERS": str(_profile(folder))},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -83,7 +90,7 @@ def test_command_works(command, tmp_path):
     words = shlex.split(command)
     if words[1] == "build":
         assert (tmp_path / words[words.index("-o") + 1]).stat().st_size > 0
-    elif words[1] == "run" or "--out" in words:
+    elif words[1] in ("run", "bind") and "--out" in words:
         assert (tmp_path / words[words.index("--out") + 1] / "result.json").is_file()
     else:
         assert done.stdout.strip()

@@ -79,6 +79,7 @@ def doctor(as_json: bool) -> None:
             "mend": "apt install chromium chromium-driver",
         }
     )
+    rows.append(_clusters())
     threads = os.environ.get("OMP_NUM_THREADS")
     rows.append(
         {
@@ -95,3 +96,23 @@ def doctor(as_json: bool) -> None:
         mark = "ok     " if row["ok"] else "missing"
         mend = "" if row["ok"] else f"  ->  {row['mend']}"
         click.echo(f"{mark}  {row['what']:<22} {row['detail']}{mend}")
+
+
+def _clusters() -> dict[str, str | bool]:
+    """Whether the cluster profiles can be read, and whether their batch systems are here."""
+    from atomflow.errors import AtomflowError
+    from atomflow.flow.batch import clusters_file, read_clusters
+
+    path = clusters_file()
+    row: dict[str, str | bool] = {"what": "clusters", "ok": False, "mend": "see docs/cluster.md"}
+    if not path.is_file():
+        return {**row, "detail": "optional; no profiles"}
+    try:
+        found = read_clusters(path)
+    except AtomflowError as error:
+        return {**row, "detail": " ".join(str(error).split())}
+    return {
+        **row,
+        "ok": True,
+        "detail": ", ".join(f"{c.name} ({c.scheduler}, {c.cores} cores)" for c in found.values()),
+    }

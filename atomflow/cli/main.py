@@ -8,6 +8,7 @@ import sys
 import click
 
 from atomflow import __version__
+from atomflow.cli.interrupt import interruptible
 from atomflow.errors import AtomflowError, CalculationError
 
 
@@ -17,6 +18,7 @@ class _Commands(click.Group):
     _home = {
         "run": ("atomflow.cli.run", "run"),
         "bind": ("atomflow.cli.bind", "bind"),
+        "submit": ("atomflow.cli.submit", "submit"),
         "build": ("atomflow.cli.build", "build"),
         "list": ("atomflow.cli.listing", "listing"),
         "status": ("atomflow.cli.stored", "status"),
@@ -62,7 +64,8 @@ def _where_to_look(error: click.ClickException) -> str:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; exit code 2 for a user's mistake, 1 for a failed calculation, 130 when stopped."""
     try:
-        atomflow(args=arguments, prog_name="atomflow", standalone_mode=False)
+        with interruptible():
+            atomflow(args=arguments, prog_name="atomflow", standalone_mode=False)
     except click.ClickException as error:
         if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # since click 8.2; not a mistake
             error.show()

@@ -21,7 +21,7 @@ def store_of(out):
 
 
 def finished(out):
-    return list(store_of(out).glob("*/*/entry.json"))
+    return [path for path in store_of(out).glob("*/*/entry.json") if path.parent.suffix != ".part"]
 
 
 def start(out):

@@ -16,6 +16,7 @@ EXAMPLES = [
     errors.UnsupportedSystemError("xtb", "dication", "--calculator dft"),
     errors.OutputError("out", "in the way"),
     errors.StoreError("store", "is full"),
+    errors.SubmissionError("no sbatch"),
     errors.SCFError("GFN2-xTB", "Li+", "the log", "scf.log"),
     errors.RelaxationError("no minimum"),
     errors.DamagedRecordError("checksum"),

@@ -1,0 +1,97 @@
+"""``atomflow submit``: the same command, in a job of a cluster."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+
+from atomflow.cli.session import check_out, study_folder
+from atomflow.errors import BadOptionError, UnknownNameError
+from atomflow.flow import Store
+from atomflow.flow.batch import Cluster, clusters_file, job_script, read_clusters
+from atomflow.flow.batch import submit as hand_over
+from atomflow.model import write_atomically
+
+
+@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.option("--cluster", "name", help="Profile to use [the first of the file].")
+@click.option("--cores", type=click.IntRange(1), help="Cores of the job, instead of the profile's.")
+@click.option("--memory", "memory_GB", type=click.IntRange(1), help="Memory of the job in GB.")
+@click.option("--walltime", help="HH:MM:SS.")
+@click.option("--dry-run", is_flag=True, help="Print the script and what it may cost; submit nothing.")
+@click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED)
+def submit(
+    name: str | None,
+    cores: int | None,
+    memory_GB: int | None,
+    walltime: str | None,
+    dry_run: bool,
+    words: tuple[str, ...],
+) -> None:
+    """Run `atomflow run STUDY ...` in a job of a cluster.
+
+    Profiles: $ATOMFLOW_CLUSTERS, else ~/.config/atomflow/clusters.yaml; see docs/cluster.md.
+
+    \b
+    Examples:
+      atomflow submit --dry-run run cation-anchor --out runs/cation-anchor
+      atomflow submit --walltime 08:00:00 run cation-anchor --thorough --out runs/P4.a
+    """
+    if words[0] != "run":
+        raise BadOptionError(f"only studies are submitted: atomflow submit run STUDY ..., not {words[0]!r}")
+    study, settings = _checked(words[1:])
+    cluster = _cluster(name, {"cores": cores, "memory_GB": memory_GB, "walltime": walltime})
+    out = study_folder(settings["out"], study)
+    command = list(words)
+    if settings["jobs"] is None:
+        command += ["--jobs", str(cluster.cores)]
+    # Another node starts elsewhere and with another environment: what the options mean here is said in full.
+    command += ["--out", str(out.absolute()), "--store", str(settings["store"].absolute())]
+    log = out.absolute() / ("job-%j.log" if cluster.scheduler == "slurm" else "job.log")
+    script = job_script(cluster, command, Path.cwd(), log, f"atomflow-{study}")
+    if dry_run:
+        click.echo(script, nl=False)
+        click.echo(_cost(cluster, settings["store"]), err=True)
+        return
+    check_out(out)
+    path = write_atomically(out / "job.sh", script)
+    answer = hand_over(cluster, path)
+    click.echo(f"submitted {shlex.join(words)} to {cluster.name}: {answer}\nscript: {path}\nlog: {log}")
+
+
+def _checked(words: tuple[str, ...]) -> tuple[str, dict[str, Any]]:
+    """Read the study's options as ``atomflow run`` would: a mistake is told now, not after a night in the queue."""
+    from atomflow.cli.run import run
+
+    assert isinstance(run, click.Group)
+    outer = run.make_context("atomflow run", list(words))
+    # Where click keeps the subcommand's own words: its name changed with click 8.2.
+    kept = vars(outer)
+    held_back = kept.get("_protected_args") or kept.get("protected_args") or []
+    name, command, rest = run.resolve_command(outer, [*held_back, *outer.args])
+    if command is None or name is None:
+        raise BadOptionError("name a study; see: atomflow list studies")
+    settings = command.make_context(name, rest, parent=outer).params
+    return name, settings
+
+
+def _cluster(name: str | None, changes: dict[str, Any]) -> Cluster:
+    path = clusters_file()
+    known = read_clusters(path)
+    if name is not None and name not in known:
+        raise UnknownNameError("cluster", name, known, mend=f"profiles are in {path}")
+    chosen = known[name] if name is not None else next(iter(known.values()))
+    return dataclasses.replace(chosen, **{key: value for key, value in changes.items() if value is not None})
+
+
+def _cost(cluster: Cluster, store: Path) -> str:
+    most = "no walltime is set" if cluster.core_hours is None else f"at most {cluster.core_hours:.1f} core hours"
+    kept = Store(store)
+    entries = [e for step in kept.steps() for key in kept.keys(step) if (e := kept.find(step, key))]
+    hours, size = sum(e.seconds for e in entries) / 3600, sum(e.size_bytes for e in entries) / 1e6
+    so_far = f"{len(entries)} steps in {store} took {hours:.2f} h and {size:.1f} MB" if entries else f"{store} is empty"
+    return f"1 job, {cluster.cores} cores, {most}; so far {so_far}"
