@@ -21,8 +21,9 @@ def _stop(*_: Any) -> NoReturn:
 def interruptible() -> Iterator[None]:
     """Within the block SIGINT goes to a listener of its own, which stops the main thread by way of SIGUSR1.
 
-    Threads started within the block inherit that they do not get SIGINT. Nothing is changed outside the main thread, or
-    where SIGINT is ignored (a background job of a shell).
+    Threads started within the block inherit that they do not get SIGINT; those that numerical libraries start when they
+    are imported do so only if that happens within, too, as it does for our subcommands. Nothing is changed outside the
+    main thread, or where SIGINT is ignored (a background job of a shell).
     """
     in_main = threading.current_thread() is threading.main_thread()
     if not in_main or signal.getsignal(signal.SIGINT) in (signal.SIG_IGN, None):

@@ -13,24 +13,22 @@ from atomflow.cli.interrupt import interruptible
 
 #: Embeds all the time, here or in a thread; says so, then waits for the signal.
 PROGRAM = """
-import sys, threading, time
-from rdkit import Chem
-from rdkit.Chem import AllChem
+import sys, threading
 import click
 from atomflow.cli import main
 home = sys.modules["atomflow.cli.main"]
-
-graph = Chem.AddHs(Chem.MolFromSmiles("CC(C)C(=O)N" * 12))
-
 over = threading.Event()
 
 def embed_for_ever():
+    from rdkit import Chem
+    from rdkit.Chem import AllChem
+    graph = Chem.AddHs(Chem.MolFromSmiles("CC(C)C(=O)N" * 12))
+    print("working", flush=True)
     while not over.is_set():
         AllChem.EmbedMolecule(graph, maxAttempts=1)
 
 @click.command()
 def work():
-    print("working", flush=True)
     if sys.argv[1] == "thread":
         thread = threading.Thread(target=embed_for_ever)
         thread.start()
@@ -42,7 +40,6 @@ def work():
     else:
         embed_for_ever()
 
-home.atomflow.add_command(work, "work")
 home._Commands.get_command = lambda self, ctx, name: work
 main(["work"])
 """
@@ -84,3 +81,9 @@ def test_an_interrupt_within_the_block_is_a_keyboard_interrupt():
     with pytest.raises(KeyboardInterrupt), interruptible():
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(5)
+
+
+def test_the_command_line_starts_without_numerical_libraries():
+    """Their threads would take SIGINT if they were there before the block."""
+    check = "import sys, atomflow.__main__; sys.exit(bool({'numpy', 'rdkit', 'ase', 'scipy'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", check]).returncode == 0
