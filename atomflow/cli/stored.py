@@ -33,14 +33,15 @@ def status(store: Path, as_json: bool) -> None:
       atomflow status --store /scratch/me/store --json
     """
     kept = Store(store)
+    left = [part.parent.name for part in kept.unfinished()]
     rows = []
     for step in kept.steps():
-        entries = [entry for key in kept.keys(step) if (entry := kept.find(step, key))]
+        entries = list(kept.entries([step]))
         rows.append(
             {
                 "step": step,
                 "finished": len(entries),
-                "unfinished": sum(part.parent.name == step for part in kept.unfinished()),
+                "unfinished": left.count(step),
                 "hours": sum(entry.seconds for entry in entries) / 3600,
                 "size_MB": sum(entry.size_bytes for entry in entries) / 1e6,
                 "last": max((entry.created for entry in entries), default=None),
@@ -156,9 +157,8 @@ def clean(
     doomed: list[Path] = []
     if steps or days is not None or everything:
         before = datetime.now(UTC) - timedelta(days=days or 0)
-        for step in steps or kept.steps():
-            found = (kept.find(step, key) for key in kept.keys(step))
-            doomed += [e.folder for e in found if e and (days is None or datetime.fromisoformat(e.created) < before)]
+        found = kept.entries(steps or None)
+        doomed += [e.folder for e in found if days is None or datetime.fromisoformat(e.created) < before]
     if unfinished:
         doomed += [part for part in kept.unfinished() if time.time() - part.stat().st_mtime > _YOUNG_S]
     if damaged:

@@ -90,8 +90,7 @@ def _cluster(name: str | None, changes: dict[str, Any]) -> Cluster:
 
 def _cost(cluster: Cluster, store: Path) -> str:
     most = "no walltime is set" if cluster.core_hours is None else f"at most {cluster.core_hours:.1f} core hours"
-    kept = Store(store)
-    entries = [e for step in kept.steps() for key in kept.keys(step) if (e := kept.find(step, key))]
+    entries = list(Store(store).entries())
     hours, size = sum(e.seconds for e in entries) / 3600, sum(e.size_bytes for e in entries) / 1e6
     so_far = f"{len(entries)} steps in {store} took {hours:.2f} h and {size:.1f} MB" if entries else f"{store} is empty"
     return f"1 job, {cluster.cores} cores, {most}; so far {so_far}"

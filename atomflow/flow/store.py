@@ -15,7 +15,7 @@ import re
 import shutil
 import socket
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -186,6 +186,14 @@ class Store:
             for item in found:
                 if _KEY.fullmatch(item.name):
                     yield item.name
+
+    def entries(self, steps: Iterable[str] | None = None) -> Iterator[Entry]:
+        """Finished entries of the given steps, or of all."""
+        for step in self.steps() if steps is None else steps:
+            for key in self.keys(step):
+                entry = self.find(step, key)
+                if entry is not None:
+                    yield entry
 
     def unfinished(self) -> list[Path]:
         """Folders of entries that were never completed: their driver is writing them now, or was killed."""
