@@ -137,5 +137,36 @@ class RelaxationError(CalculationError):
     """A geometry optimisation that did not reach a minimum."""
 
 
+class WorkerLostError(CalculationError):
+    """The process, job or node that carried out a step is gone.
+
+    ``again`` says whether starting the step once more may help.
+    """
+
+    def __init__(self, step: str, reason: str, again: bool = True) -> None:
+        self.step, self.reason, self.again = step, reason, again
+        super().__init__(
+            f"{step}: a worker process died ({reason}), perhaps for want of memory; the same command goes on from what "
+            "is finished, try fewer --jobs"
+        )
+
+
+class SkippedError(CalculationError):
+    """A step that was not started because one it waits for failed."""
+
+    def __init__(self, step: str, awaited: str, cause: BaseException) -> None:
+        self.step, self.awaited, self.cause = step, awaited, cause
+        super().__init__(f"{step} was skipped, since {awaited} failed: {cause}")
+
+
+class BranchesFailedError(CalculationError):
+    """Some branches of a study failed; the others are finished and kept."""
+
+    def __init__(self, errors: list[CalculationError], total: int) -> None:
+        self.errors, self.total = errors, total
+        told = "; ".join(dict.fromkeys(str(error) for error in errors))
+        super().__init__(f"{len(errors)} of {total} branches failed, the others are finished and kept: {told}")
+
+
 class DamagedRecordError(CalculationError):
     """A stored result whose content does not match its checksum."""

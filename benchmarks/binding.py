@@ -22,7 +22,7 @@ from atomflow.build import molecule
 from atomflow.calculators import limited_threads
 from atomflow.energetics import build_spec, relax
 from atomflow.energetics.placement import starts
-from atomflow.flow import Store, TaskPool
+from atomflow.flow import Flow, LocalExecutor, Store
 
 TOLERANCE = 0.01  # eV/A, for both
 
@@ -46,7 +46,10 @@ def plain(geometries):
 def ours(geometries, jobs):
     """Seconds of the work itself and of starting the worker processes, and the energies."""
     spec = build_spec("xtb")
-    with tempfile.TemporaryDirectory() as folder, TaskPool(Store(folder), jobs=jobs) as tasks:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Flow(Store(folder), LocalExecutor(jobs) if jobs > 1 else None) as tasks,
+    ):
         began = time.perf_counter()
         if jobs > 1:
             # Several each: one process may be up and take all of them before the other is.

@@ -80,7 +80,7 @@ class CationAnchor:
             starts=self.starts or (40 if is_ternary else 8 if self.thorough else 4),
             seed=self.seed,
             with_counterpoise=self.thorough and not is_ternary and rung.energy.name == "dft",
-            run=bench.tasks.run,
+            run=bench.run,
         )
 
     def _outcome(self, bound: list[BindingEnergy], ternary: list[BindingEnergy], final: Ladder) -> Outcome:

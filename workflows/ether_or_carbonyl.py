@@ -42,7 +42,7 @@ class EtherOrCarbonyl:
         return self._outcome(ethers, carbonyls, chosen)
 
     def _bind(self, bench: Bench, chosen: Ladder, ion: Molecule, host: Molecule) -> BindingEnergy:
-        return binding_energy(ion, [host], chosen, starts=self.starts, keep=2, seed=self.seed, run=bench.tasks.run)
+        return binding_energy(ion, [host], chosen, starts=self.starts, keep=2, seed=self.seed, run=bench.run)
 
     def _outcome(self, ethers: list[BindingEnergy], carbonyls: list[BindingEnergy], chosen: Ladder) -> Outcome:
         per_site = min(_single(ethers), default=0.0) < min(_single(carbonyls), default=0.0)

@@ -79,7 +79,7 @@ class LiTFSIDissociation:
             keep=keep or (max(self.keep, 3) if self.thorough else self.keep),
             seed=self.seed,
             with_counterpoise=self.thorough and rung.energy.name == "dft",
-            run=bench.tasks.run,
+            run=bench.run,
         )
 
     def _beside(
@@ -93,7 +93,7 @@ class LiTFSIDissociation:
             keep=1,
             seed=self.seed,
             beside=fragment.name,
-            run=bench.tasks.run,
+            run=bench.run,
         )
 
     def _outcome(self, bare: list[DissociationEnergy], beside: list[DissociationEnergy], final: Ladder) -> Outcome:

@@ -57,7 +57,7 @@ class LithiumAffinity:
 
     def _bind(self, bench: Bench, rung: Ladder, name: str) -> BindingEnergy:
         amide = molecule(name, seed=self.seed)
-        return binding_energy(molecule("Li+"), [amide], rung, starts=self.starts, seed=self.seed, run=bench.tasks.run)
+        return binding_energy(molecule("Li+"), [amide], rung, starts=self.starts, seed=self.seed, run=bench.run)
 
     def _outcome(self, rows: list[dict], bound: list[BindingEnergy], chosen: Ladder) -> Outcome:
         ours = np.array([row["affinity_kJ_per_mol"] for row in rows])

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from atomflow.build import molecule
+from atomflow.cli.engines import Engine
 from atomflow.cli.session import common_options, finish, session, show, study_folder
 from atomflow.energetics import binding_energy, ladder
 from atomflow.report import Outcome, Report
@@ -46,7 +47,7 @@ def bind(
     seed: int,
     out: Path | None,
     store: Path,
-    jobs: int | None,
+    engine: Engine,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -64,7 +65,7 @@ def bind(
     ion, ligands = molecule(guest, seed=seed), [molecule(host, seed=seed) for host in hosts]
     chosen = ladder(calculator, geometry=geometry, screen=screen, hessian=hessian)
     stem = re.sub(r"[^A-Za-z0-9+-]+", "_", "bind-" + "-".join([ion.name, *(ligand.name for ligand in ligands)]))
-    with session(study_folder(out, stem), store, jobs, quiet) as current:
+    with session(study_folder(out, stem), store, engine, quiet) as current:
         result = binding_energy(
             ion,
             ligands,
@@ -73,7 +74,7 @@ def bind(
             keep=keep,
             seed=seed,
             with_counterpoise=counterpoise,
-            run=current.bench.tasks.run,
+            run=current.bench.run,
         )
         table = binding_table([result], f"Binding of {ion.name} to {' + '.join(result.ligands)}")
         best = result.counterpoise_eV if result.counterpoise_eV is not None else result.binding_energy_eV

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from atomflow.cli.engines import Engine
 from atomflow.cli.session import common_options, finish, session, show, study_folder
 from atomflow.flow import find_study, study_names, summary
 
@@ -29,10 +30,10 @@ class _Studies(click.Group):
 def _command(name: str, study: type[Any]) -> click.Command:
     hints = typing.get_type_hints(study)
 
-    def call(out: Path | None, store: Path, jobs: int | None, as_json: bool, quiet: bool, **settings: Any) -> None:
+    def call(out: Path | None, store: Path, engine: Engine, as_json: bool, quiet: bool, **settings: Any) -> None:
         settings = {key: tuple(v) if isinstance(v, (list, tuple)) else v for key, v in settings.items()}
         chosen = study(**settings)
-        with session(study_folder(out, name), store, jobs, quiet) as current:
+        with session(study_folder(out, name), store, engine, quiet) as current:
             outcome = chosen.run(current.bench)
             result = finish(current, outcome, name, dataclasses.asdict(chosen))
         show(outcome, result, as_json, quiet)

@@ -17,11 +17,12 @@ from typing import Any, TypeVar
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from atomflow import __version__
+from atomflow.cli.engines import Engine, engine_options
+from atomflow.cli.progress import StepsDisplay
 from atomflow.errors import BadOptionError, OutputError, SCFError
-from atomflow.flow import Bench, Store, TaskPool, available_cores
+from atomflow.flow import Bench, Store
 from atomflow.model import write_atomically
 from atomflow.report import Outcome, write_outcome
 
@@ -40,7 +41,8 @@ store_option = click.option(
 
 
 def common_options(command: _F) -> _F:
-    """``-o/--out``, ``--store``, ``--jobs``, ``--json``, ``--quiet``: the same everywhere."""
+    """``-o/--out``, ``--store``, ``--engine`` and its like, ``--json``, ``--quiet``: the same everywhere."""
+    command = engine_options(command)
     for option in reversed(
         (
             click.option(
@@ -50,7 +52,6 @@ def common_options(command: _F) -> _F:
                 help="Folder for the results.",
             ),
             store_option,
-            click.option("--jobs", type=click.IntRange(1), default=None, help="Local processes [all cores]."),
             click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output."),
             click.option("-q", "--quiet", is_flag=True, help="No progress, no table."),
         )
@@ -82,33 +83,21 @@ def check_out(out: Path) -> None:
 
 
 @contextmanager
-def session(out: Path, store: Path, jobs: int | None, quiet: bool) -> Iterator[Session]:
+def session(out: Path, store: Path, engine: Engine, quiet: bool) -> Iterator[Session]:
     """Run tasks, keep them in the store, with a progress bar on standard error."""
     check_out(out)
     kept = Store(store)
     console = Console(stderr=True, quiet=quiet)
-    bar = Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        disable=quiet or not console.is_terminal,
-    )
-    with bar:
-        line = bar.add_task("starting", total=None)
-
-        def advance(done: int, known: int, what: str) -> None:
-            bar.update(line, completed=done, total=known, description=what or "working")
+    display = StepsDisplay(console, quiet)
+    with display.progress as bar:
 
         def say(text: str) -> None:
             if not quiet:
                 bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
         try:
-            with TaskPool(kept, jobs or available_cores(), advance) as tasks:
-                yield Session(Bench(tasks, say), out)
+            with engine.flow(kept, display.change, say) as flow:
+                yield Session(Bench(flow, say), out)
             for step, key, reason in kept.quarantined:
                 say(f"put aside in {store}: {step} {key[:12]}, {reason}; it was computed again")
         except SCFError as error:
@@ -124,7 +113,7 @@ def finish(current: Session, outcome: Outcome, study: str, inputs: Mapping[str, 
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": shlex.join(["atomflow", *sys.argv[1:]]),
         "wall_time_s": round(time.perf_counter() - current.began, 1),
-        "task_time_s": round(current.bench.tasks.task_seconds, 1),
+        "task_time_s": round(current.bench.flow.task_seconds, 1),
         "inputs": dict(inputs),
         "packages": _versions(),
         "commit": _commit(),

@@ -9,10 +9,11 @@ from typing import Any
 
 import click
 
+from atomflow.cli.engines import chosen_cluster
 from atomflow.cli.session import check_out, study_folder
-from atomflow.errors import BadOptionError, UnknownNameError
+from atomflow.errors import BadOptionError
 from atomflow.flow import Store
-from atomflow.flow.batch import Cluster, clusters_file, job_script, read_clusters
+from atomflow.flow.batch import Cluster, study_script
 from atomflow.flow.batch import submit as hand_over
 from atomflow.model import write_atomically
 
@@ -44,7 +45,8 @@ def submit(
     if words[0] != "run":
         raise BadOptionError(f"only studies are submitted: atomflow submit run STUDY ..., not {words[0]!r}")
     study, settings = _checked(words[1:])
-    cluster = _cluster(name, {"cores": cores, "memory_GB": memory_GB, "walltime": walltime})
+    changes: dict[str, Any] = {"cores": cores, "memory_GB": memory_GB, "walltime": walltime}
+    cluster = dataclasses.replace(chosen_cluster(name), **{k: v for k, v in changes.items() if v is not None})
     out = study_folder(settings["out"], study)
     command = list(words)
     if settings["jobs"] is None:
@@ -52,7 +54,7 @@ def submit(
     # Another node starts elsewhere and with another environment: what the options mean here is said in full.
     command += ["--out", str(out.absolute()), "--store", str(settings["store"].absolute())]
     log = out.absolute() / ("job-%j.log" if cluster.scheduler == "slurm" else "job.log")
-    script = job_script(cluster, command, Path.cwd(), log, f"atomflow-{study}")
+    script = study_script(cluster, command, Path.cwd(), log, f"atomflow-{study}")
     if dry_run:
         click.echo(script, nl=False)
         click.echo(_cost(cluster, settings["store"]), err=True)
@@ -77,15 +79,6 @@ def _checked(words: tuple[str, ...]) -> tuple[str, dict[str, Any]]:
         raise BadOptionError("name a study; see: atomflow list studies")
     settings = command.make_context(name, rest, parent=outer).params
     return name, settings
-
-
-def _cluster(name: str | None, changes: dict[str, Any]) -> Cluster:
-    path = clusters_file()
-    known = read_clusters(path)
-    if name is not None and name not in known:
-        raise UnknownNameError("cluster", name, known, mend=f"profiles are in {path}")
-    chosen = known[name] if name is not None else next(iter(known.values()))
-    return dataclasses.replace(chosen, **{key: value for key, value in changes.items() if value is not None})
 
 
 def _cost(cluster: Cluster, store: Path) -> str:

@@ -15,7 +15,7 @@ from ase.thermochemistry import IdealGasThermo
 
 from atomflow.calculators import CalculatorSpec, build_calculator, suitable_threads
 from atomflow.energetics.derivatives import hessian
-from atomflow.model import record
+from atomflow.model import record, step
 
 #: An imaginary frequency below this is noise of integration grids and finite differences, not a downhill direction.
 NOISE_PER_CM = 30.0
@@ -51,6 +51,7 @@ class Vibrations:
     lowest_mode: np.ndarray
 
 
+@step(version="1")
 def vibrations(atoms: Atoms, spec: CalculatorSpec, temperature_K: float = 298.15) -> Vibrations:
     """Vibrations of a relaxed molecule; a single atom has translation only."""
     if len(atoms) == 1:

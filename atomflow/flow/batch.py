@@ -1,13 +1,12 @@
-"""Put one atomflow command into a job of a cluster's batch system.
+"""What a cluster wants to be told, and the batch scripts that tell it.
 
-A profile file says what a cluster wants; the script comes from a template; the batch system's own program takes it.
-The job runs the command on one node, with local processes there: killed or out of time, submitting the same command
-again goes on from the store.
+A profile file says what a cluster wants; a script comes from a template; the batch system's own program takes it.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import re
 import shlex
@@ -22,6 +21,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from atomflow.errors import BadFileError, BadOptionError, SubmissionError, UnknownNameError
+from atomflow.model import Resources
 
 #: How each batch system takes a script.
 _SUBMIT = {"slurm": ("sbatch", "--parsable"), "pbs": ("qsub",), "lsf": ("bsub",)}
@@ -40,12 +40,17 @@ class Cluster:
     name : str
     scheduler : {"slurm", "pbs", "lsf"}
     cores : int
-        Of the one node that a job gets.
+        Of a job on one node: one that runs a whole study, or several short steps.
     memory_GB : int or None
+        Of such a job.
     walltime : str or None
-        ``HH:MM:SS``.
+        ``HH:MM:SS``; also of steps that do not say how long they take.
     account, partition, qos, gres, constraint : str or None
         The partition is the queue of PBS and LSF; the last three are Slurm's.
+    signal : str
+        Sent to a study before its walltime ends, as Slurm's ``--signal``.
+    launcher : tuple of str
+        Words before a program that a step runs on several ranks; ``{ranks}``, ``{cores}`` and ``{nodes}`` are filled in.
     prologue : tuple of str
         Lines of shell before the command: modules, environment.
     command : str or None
@@ -62,6 +67,8 @@ class Cluster:
     qos: str | None = None
     gres: str | None = None
     constraint: str | None = None
+    signal: str = "B:INT@120"
+    launcher: tuple[str, ...] = ("mpirun", "-n", "{ranks}")
     prologue: tuple[str, ...] = ()
     command: str | None = None
 
@@ -76,10 +83,19 @@ class Cluster:
             raise BadOptionError(
                 f"cluster {self.name!r}: walltime {self.walltime!r} must be HH:MM:SS, in quotes in YAML"
             )
-        for field in ("account", "partition", "qos", "gres", "constraint"):
+        for field in ("account", "partition", "qos", "gres", "constraint", "signal"):
             value = getattr(self, field)
             if value is not None and not (isinstance(value, str) and _WORD.fullmatch(value)):
                 raise BadOptionError(f"cluster {self.name!r}: {field} {value!r} is not one plain word")
+        for word in self.launcher:
+            try:
+                plain = isinstance(word, str) and word.format(ranks=1, cores=1, nodes=1) != ""
+            except (KeyError, IndexError, ValueError, AttributeError):
+                plain = False
+            if not plain:
+                raise BadOptionError(
+                    f"cluster {self.name!r}: launcher must be a list of words, such as [srun, -n, '{{ranks}}']"
+                )
         lines = [*self.prologue, *([self.command] if self.command is not None else [])]
         if not all(isinstance(line, str) and _SHELL.fullmatch(line) for line in lines):
             raise BadOptionError(f"cluster {self.name!r}: prologue and command must be single lines of text")
@@ -89,8 +105,13 @@ class Cluster:
         """The most that a job can use."""
         if self.walltime is None:
             return None
-        hours, minutes, seconds = (int(part) for part in self.walltime.split(":"))
-        return self.cores * (hours + minutes / 60 + seconds / 3600)
+        return self.cores * seconds_of(self.walltime) / 3600
+
+
+def seconds_of(walltime: str) -> int:
+    """Seconds of ``HH:MM:SS``."""
+    hours, minutes, seconds = (int(part) for part in walltime.split(":"))
+    return 3600 * hours + 60 * minutes + seconds
 
 
 def clusters_file() -> Path:
@@ -122,15 +143,37 @@ def read_clusters(path: Path) -> dict[str, Cluster]:
         for key in body:
             if key not in known:
                 raise UnknownNameError("setting", str(key), known, mend=f"in cluster {name!r} of {path}")
-        prologue = body.get("prologue", [])
+        prologue, launcher = body.get("prologue", []), body.get("launcher", list(Cluster.launcher))
         found[str(name)] = Cluster(
-            **{**body, "name": str(name), "prologue": tuple(prologue if isinstance(prologue, list) else [prologue])}
+            **{
+                **body,
+                "name": str(name),
+                "prologue": tuple(prologue if isinstance(prologue, list) else [prologue]),
+                "launcher": tuple(launcher) if isinstance(launcher, list) else (launcher,),
+            }
         )
     return found
 
 
-def job_script(cluster: Cluster, words: Sequence[str], folder: Path, log: Path, name: str) -> str:
-    """The batch script that runs ``atomflow WORDS`` in a folder.
+def study_script(cluster: Cluster, words: Sequence[str], folder: Path, log: Path, name: str) -> str:
+    """The batch script that runs ``atomflow WORDS`` in a folder, on one node.
+
+    Raises
+    ------
+    BadOptionError
+        When the job's name or its log's path cannot stand in a directive.
+    """
+    start = cluster.command or shlex.join([sys.executable, "-m", "atomflow"])
+    walltime = None if cluster.walltime is None else seconds_of(cluster.walltime)
+    needs = Resources(cores=cluster.cores, memory_GB=cluster.memory_GB, walltime_s=walltime)
+    signal = cluster.signal if walltime else ""
+    return job_script(cluster, needs, f"{start} {shlex.join(words)}", folder, log, name, signal)
+
+
+def job_script(
+    cluster: Cluster, needs: Resources, command: str, folder: Path, log: Path, name: str, signal: str = ""
+) -> str:
+    """A batch script for one command, which is shell and already quoted.
 
     Raises
     ------
@@ -150,18 +193,30 @@ def job_script(cluster: Cluster, words: Sequence[str], folder: Path, log: Path, 
         autoescape=False,  # noqa: S701 - shell, not HTML: values are checked words or quoted
     )
     environment.filters["quote"] = lambda value: shlex.quote(str(value))
-    start = cluster.command or shlex.join([sys.executable, "-m", "atomflow"])
     about: dict[str, Any] = {
+        **dataclasses.asdict(needs),
         "cluster": dataclasses.asdict(cluster),
-        "cores": cluster.cores,
-        "memory_GB": cluster.memory_GB,
-        "walltime": cluster.walltime,
+        "memory_per_node": _memory(needs),
+        "walltime": None if needs.walltime_s is None else _clock(needs.walltime_s),
+        "signal": signal,
         "name": name,
         "log": log,
         "folder": folder,
-        "command": f"{start} {shlex.join(words)}",
+        "command": command,
     }
     return environment.get_template(f"{cluster.scheduler}.sh.j2").render(about)
+
+
+def _memory(needs: Resources) -> str | None:
+    if needs.memory_GB is None:
+        return None
+    each = needs.memory_GB / needs.nodes
+    return f"{int(each)}G" if each == int(each) else f"{math.ceil(1024 * each)}M"
+
+
+def _clock(seconds: float) -> str:
+    whole = math.ceil(seconds)
+    return f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d}"
 
 
 def submit(cluster: Cluster, script: Path) -> str:

@@ -1,9 +1,9 @@
 """Finished steps in a folder: found by their key, verified when read, never half there.
 
 ``<store>/<step>/<key>/`` holds ``entry.json`` (what, when, where, how long, and a checksum of every other file),
-``inputs.json`` and ``result.json``. An entry is written beside its place under a name that ends in ``.part`` and
+``inputs.json``, ``result.json`` and the step's ``files/``. An entry is written beside its place under a name that ends in ``.part`` and
 renamed when all of it is on the disk: a folder of the right name is complete. There are no locks; of two drivers that
-finish the same step the later one drops its copy.
+finish the same step the later one drops its copy. ``<key>.failed.json`` tells of a step that failed.
 """
 
 from __future__ import annotations
@@ -12,25 +12,29 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import socket
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
 
+from atomflow import __version__
 from atomflow.errors import StoreError
-from atomflow.model import decode, encode
+from atomflow.flow.keys import file_digest, files_to_names, names_to_files
+from atomflow.flow.parts import PART, Part, new_part, take_part
+from atomflow.model import decode, encode, write_atomically
 
 #: Raised by one when an older atomflow could misread what a newer one wrote.
 LAYOUT = 1
 _STEP = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _KEY = re.compile(r"[0-9a-f]{64}")
 _ENTRY, _INPUTS, _RESULT, _MARK = "entry.json", "inputs.json", "result.json", "store.json"
-_QUARANTINE, _PART = "quarantine", ".part"
+_QUARANTINE, _FAILED, _FILES = "quarantine", ".failed.json", "files"
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,8 @@ class Entry:
     seconds : float
         Time inside the step.
     host : str
+    version : str
+        Of the step.
     atomflow_version : str
     files : dict
         ``{name: {"bytes": int, "sha256": str}}`` of every file beside ``entry.json``.
@@ -57,6 +63,7 @@ class Entry:
     created: str
     seconds: float
     host: str
+    version: str
     atomflow_version: str
     files: dict[str, dict[str, Any]]
 
@@ -128,6 +135,7 @@ class Store:
                 created=about["created"],
                 seconds=float(about["seconds"]),
                 host=about["host"],
+                version=str(about.get("version", "")),
                 atomflow_version=about["atomflow_version"],
                 files={_plain_name(name): dict(row) for name, row in about["files"].items()},
             )
@@ -153,8 +161,12 @@ class Store:
         if entry is None:
             return None
         try:
-            return entry, decode(json.loads(self.read(entry, _RESULT)))
-        except (ValueError, KeyError, RecursionError) as error:
+            encoded = json.loads(self.read(entry, _RESULT))
+            for name in entry.files:
+                if name.startswith(_FILES):
+                    self._check_file(entry, name)
+            return entry, decode(names_to_files(encoded, entry.folder / _FILES))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             self._put_aside(step, key, str(error))
             return None
 
@@ -173,6 +185,15 @@ class Store:
         if hashlib.sha256(content).hexdigest() != entry.files[name]["sha256"]:
             raise ValueError(f"{name} does not match its checksum")
         return content
+
+    def _check_file(self, entry: Entry, name: str) -> None:
+        try:
+            with (entry.folder / name).open("rb") as handle:
+                digest = hashlib.file_digest(handle, "sha256").hexdigest()
+        except OSError as error:
+            raise ValueError(f"{name} cannot be read ({error.strerror})") from error
+        if digest != entry.files[name]["sha256"]:
+            raise ValueError(f"{name} does not match its checksum")
 
     def steps(self) -> list[str]:
         """Names of the steps that have entries or unfinished work."""
@@ -197,7 +218,17 @@ class Store:
 
     def unfinished(self) -> list[Path]:
         """Folders of entries that were never completed: their driver is writing them now, or was killed."""
-        return sorted(p for step in self.steps() for p in (self.folder / step).iterdir() if p.name.endswith(_PART))
+        return sorted(p for step in self.steps() for p in (self.folder / step).iterdir() if p.name.endswith(PART))
+
+    def failures(self) -> list[dict[str, Any]]:
+        """What is known of steps that failed and have not succeeded since."""
+        found = []
+        for path in sorted(self.folder.glob(f"*/*{_FAILED}")):
+            with suppress(OSError, ValueError):
+                about = json.loads(path.read_text(encoding="utf-8"))
+                if isinstance(about, dict):
+                    found.append({**about, "step": path.parent.name, "key": path.name.removesuffix(_FAILED)})
+        return found
 
     def put_aside(self) -> list[Path]:
         """Folders of damaged entries in quarantine."""
@@ -205,8 +236,40 @@ class Store:
 
     # --- writing ---------------------------------------------------------------------------------------------------
 
-    def add(self, step: str, key: str, inputs: Any, result: Any, seconds: float, version: str) -> Entry:
+    def begin(self, step: str, key: str, *, goes_on: bool) -> Part:
+        """A folder for a step to work in: a fresh one, or one to go on in.
+
+        Raises
+        ------
+        StoreError
+            When the store cannot be written.
+        """
+        place = self._place(step, key)
+        try:
+            self._mark()
+            part = take_part(place) if goes_on else new_part(place)
+            part.files.mkdir(exist_ok=True)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        return part
+
+    def add(
+        self, step: str, key: str, inputs: Any, result: Any, seconds: float, version: str, part: Part | None = None
+    ) -> Entry:
         """Keep a finished step, durably. When another driver was faster, its entry stays.
+
+        Parameters
+        ----------
+        step, key : str
+        inputs : object or bytes
+            Bytes are JSON already.
+        result : object
+            Files of ``part`` that it names, as ``Path``, are kept.
+        seconds : float
+        version : str
+            Of the step.
+        part : Part, optional
+            The folder it has worked in; gone afterwards.
 
         Raises
         ------
@@ -216,39 +279,49 @@ class Store:
             When inputs or result hold something that could not be read back.
         """
         place = self._place(step, key)
-        contents = {_INPUTS: _json(inputs), _RESULT: _json(result)}
-        about = {
-            "layout": LAYOUT,
-            "step": step,
-            "key": key,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "seconds": round(seconds, 3),
-            "host": socket.gethostname(),
-            "atomflow_version": version,
-            "files": {n: {"bytes": len(c), "sha256": hashlib.sha256(c).hexdigest()} for n, c in contents.items()},
-        }
-        part = place.with_name(f"{key}.{uuid.uuid4().hex[:8]}{_PART}")
+        encoded = encode(result)
+        names = files_to_names(encoded, part.files if part is not None else self.folder / "nowhere")
+        contents = {_INPUTS: inputs if isinstance(inputs, bytes) else _json(encode(inputs)), _RESULT: _json(encoded)}
+        files = {n: {"bytes": len(c), "sha256": hashlib.sha256(c).hexdigest()} for n, c in contents.items()}
         try:
             self._mark()
-            part.mkdir(parents=True)
-            written = {**contents, _ENTRY: _json(about)}
-            for name, content in written.items():
-                (part / name).write_bytes(content)
-            for name in (*written, "."):  # after all are written: the first takes most of the others with it
-                _sync(part / name)
+            if part is None:
+                part = new_part(place)
+            part.let_go()
+            _keep_only(part.files, names)
+            for name in names:
+                path = part.files / name
+                files[f"{_FILES}/{name}"] = {"bytes": path.stat().st_size, "sha256": file_digest(path)}
+            about = {
+                "layout": LAYOUT,
+                "step": step,
+                "key": key,
+                "created": datetime.now(UTC).isoformat(timespec="seconds"),
+                "seconds": round(seconds, 3),
+                "host": socket.gethostname(),
+                "version": version,
+                "atomflow_version": __version__,
+                "packages": _packages(),
+                "files": files,
+            }
+            for name, content in {**contents, _ENTRY: _json(about)}.items():
+                (part.folder / name).write_bytes(content)
+            for name in (*files, _ENTRY, "."):  # after all are written: the first takes most of the others with it
+                _sync(part.folder / name)
             try:
-                part.rename(place)
+                part.folder.rename(place)
             except OSError:
                 # A folder that is not empty is never replaced: somebody else has finished this step.
                 if not (place / _ENTRY).is_file():
                     raise
             else:
                 _sync(place.parent)
+                place.with_name(key + _FAILED).unlink(missing_ok=True)
         except OSError as error:
-            raise StoreError(self.folder, f"cannot be written: {error.strerror or error}") from error
+            raise self._unwritable(error) from error
         finally:
-            if part.exists():
-                shutil.rmtree(part, ignore_errors=True)
+            if part is not None and part.folder.exists():
+                part.discard()
         entry = self.find(step, key)
         if entry is None:  # what was in the way was damaged; find has put it aside
             if place.exists():
@@ -256,11 +329,24 @@ class Store:
             return self.add(step, key, inputs, result, seconds, version)
         return entry
 
+    def add_failure(self, step: str, key: str, about: dict[str, Any]) -> None:
+        """Note that a step failed: for people to read. It is tried again by the next run."""
+        created = datetime.now(UTC).isoformat(timespec="seconds")
+        with suppress(OSError):  # the failure itself is the news
+            self._mark()
+            place = self._place(step, key)
+            place.parent.mkdir(exist_ok=True)
+            text = json.dumps({**about, "created": created, "host": socket.gethostname()}, indent=1)
+            write_atomically(place.with_name(key + _FAILED), text + "\n")
+
+    def _unwritable(self, error: OSError) -> StoreError:
+        return StoreError(self.folder, f"cannot be written: {error.strerror or error}")
+
     def _mark(self) -> None:
         mark = self.folder / _MARK
         if not mark.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
-            part = mark.with_name(f".{_MARK}.{uuid.uuid4().hex[:8]}{_PART}")
+            part = mark.with_name(f".{_MARK}.{uuid.uuid4().hex[:8]}{PART}")
             part.write_bytes(_json({"layout": LAYOUT}))
             _sync(part)
             part.replace(mark)
@@ -285,13 +371,39 @@ def _checked(pattern: re.Pattern[str], text: str) -> str:
 
 def _plain_name(name: str) -> str:
     """Names in a manifest become paths, and a manifest may be anybody's."""
-    if name in ("", ".", "..", _ENTRY) or "/" in name or "\\" in name or "\0" in name:
+    folder, *rest = name.split("/")
+    parts = rest if folder == _FILES else [name]
+    if not parts or any(p in ("", ".", "..", _ENTRY) or "/" in p or "\\" in p or "\0" in p for p in parts):
         raise ValueError(f"{name!r} is no file name")
     return name
 
 
-def _json(obj: Any) -> bytes:
-    return (json.dumps(encode(obj), ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", errors="replace")
+def _keep_only(folder: Path, names: list[str]) -> None:
+    """Delete what a step leaves behind in its folder beside the files that its result names."""
+    kept = {folder / name for name in names}
+    for path in sorted(folder.rglob("*"), reverse=True) if folder.is_dir() else ():
+        if path.is_dir() and not path.is_symlink():
+            with suppress(OSError):  # not empty
+                path.rmdir()
+        elif path not in kept:
+            path.unlink()
+    if folder.is_dir() and not names:
+        folder.rmdir()
+
+
+@lru_cache(maxsize=1)
+def _packages() -> dict[str, str]:
+    """Versions of the installed packages that atomflow builds on."""
+    found = {}
+    for requirement in requires("atomflow") or ():
+        name = re.split(r"[^\w.-]", requirement, maxsplit=1)[0]
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+def _json(encoded: Any) -> bytes:
+    return (json.dumps(encoded, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", errors="replace")
 
 
 def _sync(path: Path) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from atomflow.errors import AtomflowError, BadFileError, UnknownNameError
-from atomflow.flow.tasks import TaskPool
+from atomflow.flow.driver import Flow
 from atomflow.library import library_folder
 
 _T = TypeVar("_T")
@@ -37,19 +37,21 @@ class Bench:
 
     Attributes
     ----------
-    tasks : TaskPool
-        ``tasks.run`` carries out batches of tasks and remembers them; ``tasks.together`` runs whole reactions side by
-        side.
+    flow : Flow
     say : callable
         Shows a line or an early table to the person waiting.
     """
 
-    tasks: TaskPool
+    flow: Flow
     say: Callable[[str], None]
 
+    def run(self, function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Results of a step for each tuple of inputs, found or computed."""
+        return self.flow.run(function, arguments)
+
     def together(self, calls: Sequence[Callable[[], _T]]) -> list[_T]:
-        """Results of several calls, side by side when there are several jobs."""
-        return self.tasks.together(calls)
+        """Results of several calls, side by side when there is an engine."""
+        return self.flow.together(calls)
 
 
 def setting(default: Any, help: str) -> Any:

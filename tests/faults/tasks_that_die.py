@@ -5,16 +5,21 @@ import signal
 import time
 from pathlib import Path
 
+from atomflow.flow import step
 
-def square(folder, number):
+
+@step(version="1")
+def square(folder: object, number: object):
     Path(folder, f"square-{number}-{os.getpid()}").touch()
     return number * number
 
 
-def die(folder):
+@step(version="1")
+def die(folder: object):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def say_who_and_wait(folder):
+@step(version="1")
+def say_who_and_wait(folder: object):
     Path(folder, f"pid-{os.getpid()}").touch()
     time.sleep(600)

@@ -85,7 +85,7 @@ def test_a_file_cannot_run_code(tmp_path):
     """Names of modules, classes and pickles in the place of a tag are only unknown tags."""
     marker = tmp_path / "ran"
     path = tmp_path / "evil.json"
-    for tag in ("os.system", "builtins.eval", "pathlib.Path.touch", "atomflow.flow.tasks.TaskPool", "pickle"):
+    for tag in ("os.system", "builtins.eval", "pathlib.Path.touch", "atomflow.flow.driver.Flow", "pickle"):
         path.write_text(json.dumps({"$type": tag, "value": f"open({str(marker)!r}, 'w')"}))
         with pytest.raises(BadFileError, match="unknown type tag"):
             load_file(path)

@@ -11,9 +11,13 @@ from pathlib import Path
 import pytest
 
 from atomflow.errors import CalculationError, StoreError
-from atomflow.flow import Store, TaskPool
+from atomflow.flow import Flow, LocalExecutor, Store
 
 HERE = Path(__file__).parent
+
+
+def flow_of(store=None, jobs=1):
+    return Flow(store, LocalExecutor(jobs) if jobs > 1 else None)
 
 
 @pytest.fixture
@@ -29,32 +33,29 @@ def seen(tmp_path):
     return folder
 
 
-def test_every_later_task_of_a_broken_pool_fails_the_same_way(tmp_path, tasks, seen):
-    with TaskPool(Store(tmp_path / "work"), jobs=2) as pool:
-        done = pool.run(tasks.square, [(str(seen), 2)])
+def test_a_task_that_kills_its_process_takes_no_other_with_it(tmp_path, tasks, seen):
+    with flow_of(Store(tmp_path / "work"), jobs=2) as pool:
         for _ in range(2):
             with pytest.raises(CalculationError, match="fewer --jobs"):
                 pool.run(tasks.die, [(str(seen),)])
-        with pytest.raises(CalculationError, match="fewer --jobs"):
-            pool.run(tasks.square, [(str(seen), 3)])
-        assert pool.run(tasks.square, [(str(seen), 2)]) == done  # what is on disk needs no worker
+        assert pool.run(tasks.square, [(str(seen), 3)]) == [9]
 
 
 def test_a_killed_worker_among_reactions_side_by_side(tmp_path, tasks, seen):
-    with TaskPool(Store(tmp_path / "work"), jobs=2) as pool:
+    with flow_of(Store(tmp_path / "work"), jobs=2) as pool:
         calls = [lambda: pool.run(tasks.die, [(str(seen),)])]
         calls += [lambda x=x: [pool.run(tasks.square, [(str(seen), 10 * x + y)]) for y in range(5)] for x in range(3)]
         for order in (calls, calls[::-1]):
             with pytest.raises(CalculationError):
                 pool.together(order)
-    with TaskPool(Store(tmp_path / "work"), jobs=2) as pool:
+    with flow_of(Store(tmp_path / "work"), jobs=2) as pool:
         assert pool.together(calls[1:])[2] == [[400], [441], [484], [529], [576]]
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_folder_that_cannot_be_written_is_the_user_s_error(tmp_path, tasks, seen, jobs):
     (tmp_path / "taken").write_text("mine")
-    with pytest.raises(StoreError, match="--store"), TaskPool(Store(tmp_path / "taken" / "work"), jobs=jobs) as pool:
+    with pytest.raises(StoreError, match="--store"), flow_of(Store(tmp_path / "taken" / "work"), jobs=jobs) as pool:
         pool.run(tasks.square, [(str(seen), 2)])
     assert (tmp_path / "taken").read_text() == "mine"
 
@@ -79,9 +80,9 @@ def test_workers_end_with_their_driver(seen, blow):
     script = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "import tasks_that_die\n"
-        "from atomflow.flow import Store, TaskPool\n"
+        "from atomflow.flow import Flow, LocalExecutor\n"
         "if __name__ == '__main__':\n"
-        "    with TaskPool(None, jobs=2) as pool:\n"
+        "    with Flow(None, LocalExecutor(2)) as pool:\n"
         "        pool.run(tasks_that_die.say_who_and_wait, [(sys.argv[2],)])\n"
     )
     program = seen.parent / "driver.py"

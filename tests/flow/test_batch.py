@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from atomflow.cli import main
 from atomflow.errors import AtomflowError, BadOptionError
-from atomflow.flow.batch import Cluster, job_script, read_clusters
+from atomflow.flow.batch import Cluster, read_clusters, study_script
 
 FULL = {"cores": 8, "memory_GB": 16, "walltime": "08:30:00", "account": "lab", "partition": "long"}
 
@@ -55,7 +55,7 @@ def run(capsys, *words):
 )
 def test_the_script_asks_for_what_the_profile_says(scheduler, lines):
     cluster = Cluster("c", scheduler=scheduler, prologue=("module load x",), **FULL)
-    script = job_script(cluster, ["run", "x"], Path("/data"), Path("/data/job.log"), "atomflow-x").splitlines()
+    script = study_script(cluster, ["run", "x"], Path("/data"), Path("/data/job.log"), "atomflow-x").splitlines()
     assert set(lines) <= set(script)
     assert script[0] == "#!/bin/bash" and script.index("cd -- /data || exit 1") < script.index("module load x")
     assert script[-1].startswith("exec ") and script[-1].endswith("-m atomflow run x")
@@ -64,7 +64,7 @@ def test_the_script_asks_for_what_the_profile_says(scheduler, lines):
 
 
 def test_without_limits_nothing_is_asked_for():
-    script = job_script(Cluster("c"), ["run", "x"], Path("/data"), Path("/data/job.log"), "n")
+    script = study_script(Cluster("c"), ["run", "x"], Path("/data"), Path("/data/job.log"), "n")
     assert "--time" not in script and "--mem" not in script and "None" not in script
 
 
@@ -79,7 +79,7 @@ def test_words_reach_the_program_as_they_are(tmp_path_factory, words, folder_nam
     show.write_text('#!/bin/bash\nprintf "%s\\0" "$@"\n')
     show.chmod(0o755)
     cluster = Cluster("c", command=shlex.quote(str(show)))
-    script = job_script(cluster, words, place, place / "job.log", "n")
+    script = study_script(cluster, words, place, place / "job.log", "n")
     done = subprocess.run(["bash", "-c", script], capture_output=True, check=True)
     assert done.stdout.decode().split("\0")[:-1] == (words or [""])
 
@@ -88,7 +88,7 @@ def test_words_reach_the_program_as_they_are(tmp_path_factory, words, folder_nam
 def test_a_folder_s_name_is_not_run(tmp_path, folder):
     place = tmp_path / folder
     place.mkdir()
-    script = job_script(Cluster("c", command="pwd #"), ["run"], place, Path("/x.log"), "n")
+    script = study_script(Cluster("c", command="pwd #"), ["run"], place, Path("/x.log"), "n")
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert done.stdout == f"{place}\n" and not list(tmp_path.rglob("pwned"))
 
@@ -120,7 +120,7 @@ def test_settings_that_cannot_stand_in_a_script_are_refused(changes):
 @pytest.mark.parametrize("log", ["/a b/job.log", "/a\n#SBATCH --uid=0", "/a;b", "/it's"])
 def test_a_log_that_cannot_stand_in_a_directive_is_refused(log):
     with pytest.raises(BadOptionError, match="--out"):
-        job_script(Cluster("c"), ["run"], Path("/data"), Path(log), "n")
+        study_script(Cluster("c"), ["run"], Path("/data"), Path(log), "n")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 
 from atomflow.cli import main
 from atomflow.errors import BadFileError, UnknownNameError
-from atomflow.flow import Bench, TaskPool, find_study, study_names, summary
+from atomflow.flow import Bench, Flow, find_study, study_names, summary
 
 MINE = '''
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Mine:
     def run(self, bench):
         bench.say("working on it")
         found = bench.together([lambda: self.n, lambda: self.n])
-        water = binding_energy(molecule("Li+"), [molecule("water")], ladder("xtb"), starts=1, run=bench.tasks.run)
+        water = binding_energy(molecule("Li+"), [molecule("water")], ladder("xtb"), starts=1, run=bench.run)
         return Outcome({"binding": (water,)}, Report("Mine", "?", f"twice {self.n} is {sum(found)}; {self.names} {self.maybe} {self.flag}", (), method="m"))
 
 
@@ -125,7 +125,7 @@ def test_the_table_of_methods_is_about_one_minimum(monkeypatch):
     pytest.importorskip("tblite")
     study = find_study("litfsi-dissociation")
     monkeypatch.setattr(sys.modules[study.__module__], "METHODS", ("xtb:method=gfn1",))
-    with TaskPool() as tasks:
+    with Flow() as tasks:
         outcome = study(calculator="xtb", thorough=True, starts=6).run(Bench(tasks, lambda _: None))
     first, gfn1, again = outcome.results["dissociation"]
     assert "GFN1-xTB // GFN2-xTB" in gfn1.method

@@ -20,6 +20,9 @@ EXAMPLES = [
     errors.SCFError("GFN2-xTB", "Li+", "the log", "scf.log"),
     errors.RelaxationError("no minimum"),
     errors.DamagedRecordError("checksum"),
+    errors.WorkerLostError("a.step", "killed"),
+    errors.SkippedError("b.step", "a.step", RuntimeError("why")),
+    errors.BranchesFailedError([errors.CalculationError("one"), errors.CalculationError("two")], 5),
     errors.CalculationError("died"),
 ]
 
@@ -39,7 +42,7 @@ def test_travels_between_processes(error):
     back = pickle.loads(pickle.dumps(error))
     assert type(back) is type(error)
     assert str(back) == str(error)
-    assert back.__dict__ == error.__dict__
+    assert repr(back.__dict__) == repr(error.__dict__)  # errors inside errors are equal in what they say
 
 
 @pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
