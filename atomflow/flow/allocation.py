@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any
@@ -25,12 +26,17 @@ class AllocationExecutor(Executor):
     def __init__(self, cores: int | None = None) -> None:
         if "SLURM_JOB_ID" not in os.environ:
             raise BadOptionError("--engine allocation works inside a job of Slurm; use --engine slurm or local here")
-        on_node = int(os.environ.get("SLURM_CPUS_ON_NODE", "1")) * int(os.environ.get("SLURM_JOB_NUM_NODES", "1"))
-        self._library = executorlib().SlurmJobExecutor(max_cores=cores or on_node)
+        self._cores = cores or _cores_of(os.environ.get("SLURM_JOB_CPUS_PER_NODE", "1"))
+        self._library = executorlib().SlurmJobExecutor(max_cores=self._cores)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Hand a task over."""
         needs: Resources = args[0].resources
+        if needs.all_cores > self._cores:  # executorlib would wait for them for ever
+            raise BadOptionError(
+                f"{args[0].step} asks for {needs.all_cores} cores and this allocation has {self._cores}; say less with "
+                "--resources"
+            )
         asked: dict[str, Any] = {"cores": 1, "threads_per_core": needs.all_cores}
         if needs.gpus:
             asked["gpus_per_core"] = needs.gpus
@@ -40,6 +46,12 @@ class AllocationExecutor(Executor):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """End the workers."""
         self._library.shutdown(wait=wait, cancel_futures=cancel_futures)
+
+
+def _cores_of(per_node: str) -> int:
+    """Cores of an allocation, from Slurm's ``72(x2),36``."""
+    parts = re.findall(r"(\d+)(?:\(x(\d+)\))?", per_node)
+    return sum(int(cores) * int(nodes or 1) for cores, nodes in parts) or 1
 
 
 def executorlib() -> Any:
