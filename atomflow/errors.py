@@ -162,10 +162,15 @@ class SkippedError(CalculationError):
 class BranchesFailedError(CalculationError):
     """Some branches of a study failed; the others are finished and kept."""
 
-    def __init__(self, errors: list[CalculationError], total: int) -> None:
+    def __init__(self, errors: list[CalculationError], total: int | None = None) -> None:
         self.errors, self.total = errors, total
         told = "; ".join(dict.fromkeys(str(error) for error in errors))
-        super().__init__(f"{len(errors)} of {total} branches failed, the others are finished and kept: {told}")
+        many = (
+            f"{len(errors)} of {total} branches"
+            if total
+            else f"{len(errors)} {'branch' if len(errors) == 1 else 'branches'}"
+        )
+        super().__init__(f"{many} failed, the others are finished and kept: {told}")
 
 
 class DamagedRecordError(CalculationError):

@@ -45,20 +45,20 @@ class CationAnchor:
         pairs = [(ion, ligand) for ligand in ligands for ion in ions]
         if final.screen is not None:
             single = [(ion, ligand) for ion, ligand in pairs if ion.charge == 1]
-            first = bench.together(
+            first = bench.survivors(
                 [partial(self._bind, bench, ladder("xtb"), ion, (ligand,)) for ion, ligand in single]
             )
             if first:
                 bench.say(binding_table(first, "First answer, singly charged ions only").to_text())
         # The dications take longest: they go first, so that no core waits at the end.
         pairs.sort(key=lambda pair: -pair[0].charge)
-        bound = bench.together([partial(self._bind, bench, final, ion, (ligand,)) for ion, ligand in pairs])
+        bound = bench.survivors([partial(self._bind, bench, final, ion, (ligand,)) for ion, ligand in pairs])
         ternary: list[BindingEnergy] = []
         if self.ternaries if self.ternaries is not None else self.thorough:
             bench.say(binding_table(bound, "Ion with one ligand").to_text())
             tfsi = molecule("TFSI-", seed=self.seed)
             screened = self._screened(final)
-            ternary = bench.together(
+            ternary = bench.survivors(
                 [partial(self._bind, bench, screened, ion, (tfsi, ligand)) for ion, ligand in pairs]
             )
         return self._outcome(bound, ternary, final)

@@ -50,10 +50,10 @@ class LiTFSIDissociation:
             bench.say(dissociation_table(bare, "Bare LiTFSI").to_text())
             others = [replace(final, energy=ladder(text).energy) for text in METHODS]
             others.append(self._near(final))  # what the geometry is worth
-            bare += bench.together([partial(self._again, bench, li, tfsi, rung, bare[0]) for rung in others])
+            bare += bench.survivors([partial(self._again, bench, li, tfsi, rung, bare[0]) for rung in others])
         near = self._near(final)
         fragments = [molecule(name, seed=self.seed) for name in self.beside]
-        beside = bench.together([partial(self._beside, bench, li, tfsi, x, near) for x in fragments])
+        beside = bench.survivors([partial(self._beside, bench, li, tfsi, x, near) for x in fragments])
         return self._outcome(bare, beside, final)
 
     def _near(self, final: Ladder) -> Ladder:

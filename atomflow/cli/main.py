@@ -25,6 +25,7 @@ class _Commands(click.Group):
         "show": ("atomflow.cli.stored", "show"),
         "collect": ("atomflow.cli.compare", "collect"),
         "diff": ("atomflow.cli.compare", "diff"),
+        "export": ("atomflow.cli.export", "export"),
         "clean": ("atomflow.cli.stored", "clean"),
         "doctor": ("atomflow.cli.doctor", "doctor"),
         "published": ("atomflow.cli.published", "published"),

@@ -12,7 +12,8 @@ from typing import Any
 import click
 
 from atomflow.cli.engines import Engine
-from atomflow.cli.session import common_options, finish, session, show, study_folder
+from atomflow.cli.session import common_options, finish, session, show, study_folder, without_failed
+from atomflow.errors import BranchesFailedError
 from atomflow.flow import find_study, study_names, summary
 
 
@@ -36,7 +37,9 @@ def _command(name: str, study: type[Any]) -> click.Command:
         with session(study_folder(out, name), store, engine, quiet) as current:
             outcome = chosen.run(current.bench)
             result = finish(current, outcome, name, dataclasses.asdict(chosen))
-        show(outcome, result, as_json, quiet)
+            show(without_failed(outcome, current.bench.failures), result, as_json, quiet)
+            if current.bench.failures:
+                raise BranchesFailedError(current.bench.failures)
 
     options: list[click.Parameter] = [_option(field, hints[field.name]) for field in dataclasses.fields(study)]
     command = click.command(name, help=_help(study), short_help=summary(study), params=options)(call)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,9 +22,9 @@ from rich.console import Console
 from atomflow import __version__
 from atomflow.cli.engines import Engine, engine_options
 from atomflow.cli.progress import StepsDisplay
-from atomflow.errors import BadOptionError, OutputError, SCFError
+from atomflow.errors import BadOptionError, BranchesFailedError, CalculationError, OutputError, SCFError
 from atomflow.flow import Bench, Store
-from atomflow.model import write_atomically
+from atomflow.model import Notice, write_atomically
 from atomflow.report import Outcome, write_outcome
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -101,8 +102,17 @@ def session(out: Path, store: Path, engine: Engine, quiet: bool) -> Iterator[Ses
             for step, key, reason in kept.quarantined:
                 say(f"put aside in {store}: {step} {key[:12]}, {reason}; it was computed again")
         except SCFError as error:
-            path = write_atomically(out / "scf-failure.log", error.log or "the backend said nothing\n")
-            raise SCFError(error.method, error.system, error.log, path) from error
+            raise _with_log(error, out) from error
+        except BranchesFailedError as error:
+            errors = [_with_log(e, out, n) if isinstance(e, SCFError) else e for n, e in enumerate(error.errors)]
+            raise BranchesFailedError(errors, error.total) from error
+
+
+def _with_log(error: SCFError, out: Path, number: int = 0) -> SCFError:
+    """The same error, with what the backend said kept in a file."""
+    name = f"scf-failure-{number + 1}.log" if number else "scf-failure.log"
+    path = write_atomically(out / name, error.log or "the backend said nothing\n")
+    return SCFError(error.method, error.system, error.log, path)
 
 
 def finish(current: Session, outcome: Outcome, study: str, inputs: Mapping[str, Any]) -> Path:
@@ -118,7 +128,21 @@ def finish(current: Session, outcome: Outcome, study: str, inputs: Mapping[str, 
         "packages": _versions(),
         "commit": _commit(),
     }
-    return write_outcome(outcome, current.out, about)[-1]
+    # Which steps this rests on, for atomflow export.
+    steps = [{"step": step, "key": key} for step, key in current.bench.flow.used]
+    write_atomically(
+        current.out / "steps.json", json.dumps({"schema": "atomflow.steps/1", "steps": steps}, indent=1) + "\n"
+    )
+    return write_outcome(without_failed(outcome, current.bench.failures), current.out, about)[-1]
+
+
+def without_failed(outcome: Outcome, failures: Sequence[CalculationError]) -> Outcome:
+    """An outcome that says which branches it lacks; what lacks some recomputes no published row."""
+    if not failures:
+        return outcome
+    notices = tuple(Notice("branch-failed", str(error)) for error in failures)
+    report = replace(outcome.report, warnings=(*outcome.report.warnings, *notices))
+    return replace(outcome, report=report, rows={})
 
 
 def show(outcome: Outcome, result: Path, as_json: bool, quiet: bool) -> None:

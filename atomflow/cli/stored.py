@@ -34,6 +34,7 @@ def status(store: Path, as_json: bool) -> None:
     """
     kept = Store(store)
     left = [part.parent.name for part in kept.unfinished()]
+    failures = kept.failures()
     rows = []
     for step in kept.steps():
         entries = list(kept.entries([step]))
@@ -42,6 +43,7 @@ def status(store: Path, as_json: bool) -> None:
                 "step": step,
                 "finished": len(entries),
                 "unfinished": left.count(step),
+                "failed": sum(failure["step"] == step for failure in failures),
                 "hours": sum(entry.seconds for entry in entries) / 3600,
                 "size_MB": sum(entry.size_bytes for entry in entries) / 1e6,
                 "last": max((entry.created for entry in entries), default=None),
@@ -49,7 +51,7 @@ def status(store: Path, as_json: bool) -> None:
         )
     damaged = len(kept.put_aside())
     if as_json:
-        click.echo(json.dumps({"store": str(store), "steps": rows, "damaged": damaged}, indent=2))
+        click.echo(json.dumps({"store": str(store), "steps": rows, "damaged": damaged, "failures": failures}, indent=2))
         return
     if not rows:
         click.echo(f"nothing is finished in {store}")
@@ -58,11 +60,15 @@ def status(store: Path, as_json: bool) -> None:
         Column("step", "Step"),
         Column("finished", "Finished"),
         Column("unfinished", "Unfinished"),
+        Column("failed", "Failed"),
         Column("hours", "Time", "h", 3),
         Column("size_MB", "Size", "MB", 2),
         Column("last", "Last (UTC)"),
     )
     click.echo(Table(f"Store {store}", columns, tuple(rows)).to_text())
+    for failure in failures[-5:]:
+        told = " ".join(str(failure.get("error", "")).split())
+        click.echo(f"failed {failure.get('created', '')}: {failure['step']} {failure['key'][:12]}: {told[:300]}")
     if damaged:
         click.echo(f"{damaged} damaged entries were put aside in {store / 'quarantine'}; atomflow clean --damaged")
 
@@ -82,7 +88,7 @@ def show(key: str, store: Path, as_json: bool) -> None:
       atomflow show 3fa9c2 --json > step.json
     """
     kept = Store(store)
-    entry = _only(kept, key)
+    entry = only_entry(kept, key)
     try:
         parts = {name: json.loads(kept.read(entry, f"{name}.json")) for name in ("inputs", "result")}
     except (ValueError, KeyError) as error:
@@ -97,7 +103,13 @@ def show(key: str, store: Path, as_json: bool) -> None:
         click.echo(f"\n{name}\n{json.dumps(_shortened(value), indent=2, ensure_ascii=False)}")
 
 
-def _only(kept: Store, start: str) -> Entry:
+def only_entry(kept: Store, start: str, mend: str = "") -> Entry:
+    """The finished step whose key begins so.
+
+    Raises
+    ------
+    BadOptionError, UnknownNameError
+    """
     if len(start) < 4:
         raise BadOptionError(f"key {start!r} is too short; give at least four characters of it")
     found = [(step, key) for step in kept.steps() for key in kept.keys(step) if key.startswith(start)]
@@ -107,7 +119,7 @@ def _only(kept: Store, start: str) -> Entry:
         )
     entry = kept.find(*found[0]) if found else None
     if entry is None:
-        raise UnknownNameError("key", start, [], mend=f"see the folders in {kept.folder}")
+        raise UnknownNameError("key", start, [], mend=mend or f"see the folders in {kept.folder}")
     return entry
 
 
@@ -126,7 +138,9 @@ def _shortened(value: Any) -> Any:
 @click.option("--step", "steps", multiple=True, help="Finished steps of this name (repeat the option).")
 @click.option("--older-than", "days", type=click.FloatRange(0), help="Finished steps older than so many days.")
 @click.option("--all", "everything", is_flag=True, help="All finished steps.")
-@click.option("--unfinished", is_flag=True, help="Entries that a killed run left half written (over an hour old).")
+@click.option(
+    "--unfinished", is_flag=True, help="What a killed run left half done (over an hour old), checkpoints too."
+)
 @click.option("--damaged", is_flag=True, help="Damaged entries that were put aside.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
 @click.option("--yes", is_flag=True, help="Delete without asking.")

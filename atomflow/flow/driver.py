@@ -228,7 +228,7 @@ class Flow:
         """End what runs; what is finished is in the store."""
         self._stopped = True
         if self._engine is not None:
-            self._engine.shutdown(wait=False, cancel_futures=True)
+            _shut(self._engine, wait=False, cancel=True)
             if isinstance(self._engine, LocalExecutor):
                 for child in multiprocessing.active_children():
                     child.terminate()
@@ -243,7 +243,7 @@ class Flow:
             if not future.done() and not self._stopped:
                 future.exception()
         if self._engine is not None:
-            self._engine.shutdown(wait=not self._stopped, cancel_futures=self._stopped)
+            _shut(self._engine, wait=not self._stopped, cancel=self._stopped)
         if self._desk is not None:
             self._desk.shutdown(wait=not self._stopped, cancel_futures=self._stopped)
 
@@ -466,3 +466,13 @@ class Flow:
             if run is None:
                 raise
             self._forget(run.future, error, "failed")
+
+
+def _shut(engine: Executor, *, wait: bool, cancel: bool) -> None:
+    if cancel:
+        try:
+            engine.shutdown(wait=wait, cancel_futures=True)
+            return
+        except TypeError:  # Dask's takes no such word
+            pass
+    engine.shutdown(wait=wait)

@@ -16,7 +16,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from atomflow.errors import AtomflowError, BadFileError, UnknownNameError
+from atomflow.errors import AtomflowError, BadFileError, BranchesFailedError, CalculationError, UnknownNameError
 from atomflow.flow.driver import Flow
 from atomflow.library import library_folder
 
@@ -44,6 +44,8 @@ class Bench:
 
     flow: Flow
     say: Callable[[str], None]
+    #: What went wrong in branches without which the study goes on.
+    failures: list[CalculationError] = dataclasses.field(default_factory=list)
 
     def run(self, function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Results of a step for each tuple of inputs, found or computed."""
@@ -52,6 +54,20 @@ class Bench:
     def together(self, calls: Sequence[Callable[[], _T]]) -> list[_T]:
         """Results of several calls, side by side when there is an engine."""
         return self.flow.together(calls)
+
+    def survivors(self, calls: Sequence[Callable[[], _T]]) -> list[_T]:
+        """Results of the calls that succeed; the study goes on without the others, and says so at its end.
+
+        Raises
+        ------
+        CalculationError
+            When none succeeds.
+        """
+        results, errors = self.flow.survivors(calls)
+        if errors and not results:
+            raise errors[0] if len(errors) == 1 else BranchesFailedError(errors, len(calls))
+        self.failures.extend(errors)
+        return results
 
 
 def setting(default: Any, help: str) -> Any:
