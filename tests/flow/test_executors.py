@@ -30,9 +30,9 @@ def test_dask(tmp_path, steps, seen, monkeypatch):
     with (
         distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
         distributed.Client(cluster) as client,
+        Flow(Store(tmp_path / "store"), client.get_executor()) as flow,
     ):
-        with Flow(Store(tmp_path / "store"), client.get_executor()) as flow:
-            check(flow, steps, seen, tmp_path)
+        check(flow, steps, seen, tmp_path)
 
 
 def test_parsl(tmp_path, steps, seen, monkeypatch):
