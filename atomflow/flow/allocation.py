@@ -61,5 +61,5 @@ def executorlib() -> Any:
         import h5py  # noqa: F401
         import pysqa  # noqa: F401
     except ImportError as error:
-        raise MissingBackendError("slurm", "executorlib with its cache", "pip install 'atomflow[slurm]'") from error
+        raise MissingBackendError("slurm", "executorlib, h5py and pysqa", "pip install 'atomflow[slurm]'") from error
     return library
