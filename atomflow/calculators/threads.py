@@ -7,7 +7,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ase.calculators.calculator import Calculator
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
+
+_known: tuple[int, ThreadpoolController] | None = None
+
+
+def _controller() -> ThreadpoolController:
+    """The loaded libraries; looking for them takes a millisecond, so only when modules have been imported since."""
+    global _known
+    if _known is None or _known[0] != len(sys.modules):
+        _known = (len(sys.modules), ThreadpoolController())
+    return _known[1]
 
 
 @contextmanager
@@ -18,7 +28,7 @@ def limited_threads(count: int) -> Iterator[None]:
     """
     pyscf_lib = sys.modules.get("pyscf.lib")
     before = pyscf_lib.num_threads() if pyscf_lib else None
-    with threadpool_limits(limits=count):
+    with _controller().limit(limits=count):
         if pyscf_lib:
             pyscf_lib.num_threads(count)
         try:

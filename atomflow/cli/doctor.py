@@ -80,6 +80,7 @@ def doctor(as_json: bool) -> None:
         }
     )
     rows.append(_clusters())
+    rows.append(_slurm())
     threads = os.environ.get("OMP_NUM_THREADS")
     rows.append(
         {
@@ -116,3 +117,18 @@ def _clusters() -> dict[str, str | bool]:
         "ok": True,
         "detail": ", ".join(f"{c.name} ({c.scheduler}, {c.cores} cores)" for c in found.values()),
     }
+
+
+def _slurm() -> dict[str, str | bool]:
+    """Whether steps can become jobs from here."""
+    from atomflow.errors import MissingBackendError
+    from atomflow.flow.allocation import executorlib
+
+    row: dict[str, str | bool] = {"what": "engine slurm", "ok": False}
+    try:
+        executorlib()
+    except MissingBackendError:
+        return {**row, "detail": "optional; executorlib is not here", "mend": "pip install 'atomflow[slurm]'"}
+    if shutil.which("sbatch") is None:
+        return {**row, "detail": "optional; there is no sbatch here", "mend": "start from a node of the cluster"}
+    return {**row, "ok": True, "detail": "executorlib and sbatch are here", "mend": ""}

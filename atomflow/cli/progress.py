@@ -53,6 +53,7 @@ class StepsDisplay:
                 states=", ".join(f"{counts[state]} {state}" for state in _TOLD if counts[state]),
             )
 
-    def counts(self) -> dict[str, Counter[str]]:
-        """How many steps of each kind are in each state."""
-        return {step: Counter(states.values()) for step, states in self._states.items()}
+    @property
+    def steps(self) -> list[str]:
+        """Names of the steps seen so far."""
+        return list(self._states)

@@ -99,6 +99,9 @@ def session(out: Path, store: Path, engine: Engine, quiet: bool) -> Iterator[Ses
         try:
             with engine.flow(kept, display.change, say) as flow:
                 yield Session(Bench(flow, say), out)
+                for name in flow.unmatched:
+                    known = ", ".join(sorted({step.rsplit(".", 1)[-1] for step in display.steps}))
+                    say(f"--resources {name}: no step of that name ran; those that did, or were found: {known}")
             for step, key, reason in kept.quarantined:
                 say(f"put aside in {store}: {step} {key[:12]}, {reason}; it was computed again")
         except SCFError as error:

@@ -12,8 +12,8 @@ from typing import Any
 
 import click
 
-from atomflow.cli.session import store_option
-from atomflow.errors import BadOptionError, UnknownNameError
+from atomflow.cli.session import check_out, store_option
+from atomflow.errors import BadOptionError, OutputError, UnknownNameError
 from atomflow.flow import Entry, Store
 from atomflow.report.content import Column, Table
 
@@ -77,7 +77,9 @@ def status(store: Path, as_json: bool) -> None:
 @click.argument("key")
 @store_option
 @click.option("--json", "as_json", is_flag=True, help="Print inputs and result whole, as JSON.")
-def show(key: str, store: Path, as_json: bool) -> None:
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder to put the step's files in, as copies.")
+@click.option("--link", is_flag=True, help="With --out: links to the store instead of copies.")
+def show(key: str, store: Path, as_json: bool, out: Path | None, link: bool) -> None:
     """One finished step: when, where, how long, with which inputs and result.
 
     KEY is the beginning of a step's key, at least four characters (a folder name in the store).
@@ -86,9 +88,12 @@ def show(key: str, store: Path, as_json: bool) -> None:
     Examples:
       atomflow show 3fa9
       atomflow show 3fa9c2 --json > step.json
+      atomflow show 3fa9c2 --out files --link
     """
     kept = Store(store)
     entry = only_entry(kept, key)
+    if out is not None:
+        _put_files(entry, out, link)
     try:
         parts = {name: json.loads(kept.read(entry, f"{name}.json")) for name in ("inputs", "result")}
     except (ValueError, KeyError) as error:
@@ -101,6 +106,22 @@ def show(key: str, store: Path, as_json: bool) -> None:
         click.echo(f"{label:17} {value}")
     for name, value in parts.items():
         click.echo(f"\n{name}\n{json.dumps(_shortened(value), indent=2, ensure_ascii=False)}")
+
+
+def _put_files(entry: Entry, out: Path, link: bool) -> None:
+    """Copies of a step's files, or links to them."""
+    names = [name for name in entry.files if "/" in name]
+    check_out(out)
+    for name in names:
+        target = out / name.partition("/")[2]
+        if target.exists() or target.is_symlink():
+            raise OutputError(target, "it is there already")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if link:
+            target.symlink_to((entry.folder / name).absolute())
+        else:
+            shutil.copyfile(entry.folder / name, target)
+    click.echo(f"{len(names)} files {'linked' if link else 'copied'} to {out}", err=True)
 
 
 def only_entry(kept: Store, start: str, mend: str = "") -> Entry:

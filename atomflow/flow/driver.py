@@ -97,6 +97,7 @@ class Flow:
         self._engine = engine
         self._on_change = on_change
         self._changes = resources or {}
+        self._unmatched = set(self._changes)
         self._launcher = launcher
         self._threads = getattr(engine, "threads", 1) if engine is not None else available_cores()
         # One thread does the bookkeeping of all engines' threads, in order.
@@ -224,6 +225,11 @@ class Flow:
             self.stop()
         self.close()
 
+    @property
+    def unmatched(self) -> list[str]:
+        """Names in ``resources`` that no step that ran has."""
+        return sorted(self._unmatched)
+
     def stop(self) -> None:
         """End what runs; what is finished is in the store."""
         self._stopped = True
@@ -314,6 +320,7 @@ class Flow:
         for name, changes in self._changes.items():
             if run.task.step == name or run.task.step.endswith("." + name):
                 needs = replace(needs, **changes)
+                self._unmatched.discard(name)
         if run.memory_raised and needs.memory_GB is not None:
             needs = replace(needs, memory_GB=2 * needs.memory_GB)
         return needs

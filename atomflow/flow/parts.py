@@ -108,6 +108,7 @@ def _is_orphan(folder: Path) -> bool:
 def _process_start(pid: int) -> str | None:
     """Tells a process from a later one of the same number; None when there is none."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[19]
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()
     except OSError:
         return None
+    return None if fields[0] in "ZX" else fields[19]

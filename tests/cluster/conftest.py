@@ -18,7 +18,13 @@ def _slurm(folder, nodes, port):
         if os.environ.get("CI") and os.geteuid() == 0:
             pytest.fail(reason)
         pytest.skip(reason)
-    place = {"ENG": str(folder), "CPUS": "4", "PORT": str(port), "NODES": str(nodes), "SLURM_CONF": str(folder / "slurm.conf")}
+    place = {
+        "ENG": str(folder),
+        "CPUS": "4",
+        "PORT": str(port),
+        "NODES": str(nodes),
+        "SLURM_CONF": str(folder / "slurm.conf"),
+    }
     environment = {**os.environ, **place}
     up = subprocess.run(["bash", HERE / "slurm_up.sh"], env=environment, capture_output=True, text=True)
     try:
