@@ -5,7 +5,6 @@ The engine is any ``concurrent.futures.Executor``; without one, steps run in thi
 
 from __future__ import annotations
 
-import multiprocessing
 import threading
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
@@ -24,7 +23,7 @@ from atomflow.errors import (
 )
 from atomflow.flow.futures import Call, StepFuture, as_output, futures_in, replaced
 from atomflow.flow.keys import bound_inputs, key_inputs, reference, step_key, step_name
-from atomflow.flow.local import LocalExecutor, available_cores
+from atomflow.flow.local import available_cores
 from atomflow.flow.store import Store
 from atomflow.flow.work import Outcome, Task, carry_out, perform
 from atomflow.model import Resources, dumps, loads, step_info
@@ -130,16 +129,11 @@ class Flow:
         except TypeError:
             kept = key = ""  # an input that cannot be told from another, as a calculator object: nothing is kept
         with self._lock:
-            if key and key in self._futures:
-                future = self._futures[key]
-                again = True
-            else:
-                future = StepFuture(name, key)
-                again = False
-                if key:
-                    self._futures[key] = future
-        if again:
-            return future
+            if key in self._futures:
+                return self._futures[key]
+            future = StepFuture(name, key)
+            if key:
+                self._futures[key] = future
         if self._stopped:
             future.set_exception(CalculationError("the study was stopped"))
             return future
@@ -235,9 +229,6 @@ class Flow:
         self._stopped = True
         if self._engine is not None:
             _shut(self._engine, wait=False, cancel=True)
-            if isinstance(self._engine, LocalExecutor):
-                for child in multiprocessing.active_children():
-                    child.terminate()
         with self._lock:
             futures = list(self._futures.values())
         for future in futures:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -134,7 +134,7 @@ def step(
     version : str
         To be changed whenever the function's results change: finished steps of another version are not used.
     resources : Resources or callable, optional
-        What it needs; a function of the step's inputs when it depends on them.
+        What it needs; a function of the step's inputs, given by name, when it depends on them.
     checkpoints : bool
         It goes on from what it finds in its work folder, and returns :class:`Unfinished` when its time is over.
 
@@ -197,8 +197,3 @@ def step_info(function: Callable[..., Any]) -> StepInfo:
             f"{getattr(function, '__qualname__', function)!s} is not a step; declare it with @step(version=...)"
         )
     return info
-
-
-def with_changes(resources: Resources, changes: dict[str, Any]) -> Resources:
-    """Resources with some fields replaced."""
-    return replace(resources, **changes) if changes else resources
