@@ -25,7 +25,8 @@ class LiTFSIDissociation:
 
     Bare: LiTFSI -> Li+ + TFSI-. Beside a fragment X: LiTFSI.X -> Li+.X + TFSI-, the anion leaves and the polymer keeps
     the ion. Diffuse functions are part of every DFT basis here: without them the anion is wrong by 0.8 eV. With
-    --thorough: several minima relaxed and a table of methods (functional, basis, counterpoise) for the bare salt.
+    --thorough: several minima relaxed, counterpoise, and a table of methods (functional, basis, geometry) for the bare
+    salt in its lowest minimum.
 
     Examples: atomflow run litfsi-dissociation
               atomflow run litfsi-dissociation --calculator xtb --beside P-DOL
@@ -45,7 +46,7 @@ class LiTFSIDissociation:
         final = ladder(self.calculator)
         if final.screen is not None:
             final = replace(final, force_tolerance_eV_per_A=0.02) if self.thorough else quick(final)
-        bare = [self._bare(bench, li, tfsi, final)]
+        bare = [self._bare(bench, li, tfsi, final, with_counterpoise=self.thorough and final.energy.name == "dft")]
         if self.thorough:
             bench.say(dissociation_table(bare, "Bare LiTFSI").to_text())
             others = [replace(final, energy=ladder(text).energy) for text in METHODS]
@@ -69,7 +70,13 @@ class LiTFSIDissociation:
         return found if np.allclose(known, here, atol=SAME_PLACE_A) else self._bare(bench, li, tfsi, rung)
 
     def _bare(
-        self, bench: Bench, li: Molecule, tfsi: Molecule, rung: Ladder, keep: int | None = None
+        self,
+        bench: Bench,
+        li: Molecule,
+        tfsi: Molecule,
+        rung: Ladder,
+        keep: int | None = None,
+        with_counterpoise: bool = False,
     ) -> DissociationEnergy:
         return dissociation_energy(
             [(li, tfsi)],
@@ -78,7 +85,7 @@ class LiTFSIDissociation:
             starts=self.starts,
             keep=keep or (max(self.keep, 3) if self.thorough else self.keep),
             seed=self.seed,
-            with_counterpoise=self.thorough and rung.energy.name == "dft",
+            with_counterpoise=with_counterpoise,
             run=bench.tasks.run,
         )
 
@@ -165,7 +172,6 @@ METHODS = (
     "dft:functional=pbe,basis=def2-svp",
     "dft:functional=b3lyp,basis=def2-svpd",
     "dft:functional=pbe0,basis=def2-svpd",
-    "dft:functional=hf,basis=def2-svpd,dispersion=none",
     "dft:functional=pbe,basis=def2-tzvpd",
 )
 
