@@ -12,7 +12,7 @@ import click
 from atomflow.cli.engines import Engine, chosen_cluster
 from atomflow.cli.session import check_out, study_folder
 from atomflow.errors import BadOptionError
-from atomflow.flow import Store
+from atomflow.flow import Entry, Store
 from atomflow.flow.batch import Cluster, study_script
 from atomflow.flow.batch import submit as hand_over
 from atomflow.model import write_atomically
@@ -60,7 +60,7 @@ def submit(
     script = study_script(cluster, command, Path.cwd(), log, f"atomflow-{study}")
     if dry_run:
         click.echo(script, nl=False)
-        click.echo(_cost(cluster, settings["store"]), err=True)
+        click.echo(_cost(cluster, settings["store"], settings["engine_name"]), err=True)
         return
     check_out(out)
     path = write_atomically(out / "job.sh", script)
@@ -84,9 +84,19 @@ def _checked(words: tuple[str, ...]) -> tuple[str, dict[str, Any]]:
     return name, settings
 
 
-def _cost(cluster: Cluster, store: Path) -> str:
+def _cost(cluster: Cluster, store: Path, engine: str) -> str:
+    """What the job may use at most, and what steps have taken so far."""
     most = "no walltime is set" if cluster.core_hours is None else f"at most {cluster.core_hours:.1f} core hours"
-    entries = list(Store(store).entries())
-    hours, size = sum(e.seconds for e in entries) / 3600, sum(e.size_bytes for e in entries) / 1e6
-    so_far = f"{len(entries)} steps in {store} took {hours:.2f} h and {size:.1f} MB" if entries else f"{store} is empty"
-    return f"1 job, {cluster.cores} cores, {most}; so far {so_far}"
+    taken: dict[str, list[Entry]] = {}
+    for entry in Store(store).entries():
+        taken.setdefault(entry.step.rsplit(".", 1)[-1], []).append(entry)
+    lines = [f"1 job, {cluster.cores} cores, {most}"]
+    if engine == "slurm":
+        lines.append("its steps are jobs of their own, at most --max-jobs at a time; what is finished is not submitted")
+    if not taken:
+        lines.append(f"{store} is empty: nothing is known of what steps take")
+    for name, entries in sorted(taken.items()):
+        hours, size = sum(e.seconds for e in entries) / 3600, sum(e.size_bytes for e in entries) / 1e6
+        mean = 3600 * hours / len(entries)
+        lines.append(f"so far {len(entries)} {name}: {hours:.2f} h in all, {mean:.1f} s each, {size:.1f} MB")
+    return "\n".join(lines)

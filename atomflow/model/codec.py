@@ -19,6 +19,7 @@ from ase import Atoms
 from rdkit import Chem
 
 from atomflow.errors import BadFileError
+from atomflow.model.crystal import structure_from_data, structure_to_data
 from atomflow.model.molecule import Molecule
 
 _TAG = "$type"
@@ -48,7 +49,7 @@ def encode(obj: Any) -> Any:
 
     Parameters
     ----------
-    obj : Atoms, Molecule, numpy array or scalar, registered dataclass, Path, or nested plain data
+    obj : Atoms, Molecule, pymatgen Structure, numpy array or scalar, registered dataclass, Path, or nested plain data
 
     Raises
     ------
@@ -77,6 +78,8 @@ def encode(obj: Any) -> Any:
             "positions": encode(positions),
             **fields,
         }
+    if type(obj).__module__ == "pymatgen.core.structure":  # looked at by name: importing pymatgen takes a second
+        return {_TAG: "structure", **encode(structure_to_data(obj))}
     if isinstance(obj, Path):
         return {_TAG: "path", "value": str(obj)}
     if isinstance(obj, tuple):
@@ -151,6 +154,8 @@ def _rebuild(tag: str, body: dict[str, Any]) -> Any:
         return _decode_atoms(body)
     if tag == "molecule":
         return _decode_molecule(body)
+    if tag == "structure":
+        return structure_from_data(body)
     if tag in _RECORDS:
         cls = _RECORDS[tag]
         known = {f.name for f in dataclasses.fields(cls)}

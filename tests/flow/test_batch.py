@@ -1,5 +1,6 @@
 """Batch scripts: what is asked for is in them, and nothing from a name or an option is run."""
 
+import os
 import shlex
 import subprocess
 from pathlib import Path
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from atomflow.cli import main
 from atomflow.errors import AtomflowError, BadOptionError
+from atomflow.flow import Store
 from atomflow.flow.batch import Cluster, read_clusters, study_script
 
 FULL = {"cores": 8, "memory_GB": 16, "walltime": "08:30:00", "account": "lab", "partition": "long"}
@@ -176,3 +178,15 @@ def test_the_profile_of_the_documentation_is_read(tmp_path):
     text = (Path(__file__).parents[2] / "docs" / "cluster.md").read_text()
     (tmp_path / "clusters.yaml").write_text(text.split("```yaml\n")[1].split("```")[0])
     assert {c.scheduler for c in read_clusters(tmp_path / "clusters.yaml").values()} == {"slurm", "pbs"}
+
+
+def test_a_dry_run_says_what_it_may_cost(profile, tmp_path, capsys):
+    code, script, said = run(capsys, "submit", "--dry-run", "run", "cation-anchor", "--calculator", "xtb", "--out", "x")
+    assert code == 0 and "--cpus-per-task=8" in script and "--jobs 8" in script
+    assert "1 job, 8 cores, at most 68.0 core hours" in said and "nothing is known" in said
+    Store(os.environ["ATOMFLOW_STORE"]).add("some.step", "0" * 64, [], {"value": 1}, 7200.0, "1")
+    words = ["submit", "--dry-run", "run", "cation-anchor", "--calculator", "xtb", "--engine", "slurm", "--out", "x"]
+    code, script, said = run(capsys, *words)
+    assert code == 0 and "--cpus-per-task=1\n" in script and "--jobs" not in script
+    assert "steps are jobs of their own" in said and "so far 1 step: 2.00 h in all, 7200.0 s each" in said
+    assert not (tmp_path / "x").exists()

@@ -173,3 +173,51 @@ def test_every_error_has_one_of_two_exit_codes():
     for _, cls in inspect.getmembers(errors, inspect.isclass):
         if issubclass(cls, errors.AtomflowError):
             assert cls.exit_code == (2 if issubclass(cls, errors.UserError) else 1)
+
+
+def crystals():
+    from pymatgen.core import Lattice, Species, Structure
+
+    garnet = Structure(
+        Lattice([[13.0, 0.1, 0.0], [0.0, 12.9, 1 / 3], [0.2, 0.0, 13.1]]),
+        [{"Li+": 0.4, "Al3+": 0.2}, {"La3+": 1.0}, {"Zr4+": 0.75, Species("Ta", 5): 0.25}, "O2-"],
+        [[0.1, 0.2, 1 / 7], [0.5, 0.5, 0.5], [0.0, -0.25, 1.5], [0.9, 0.9, 0.9]],
+        site_properties={"wyckoff": ["a", "b", "c", "d"], "magmom": [0.0, 1.5, None, 2.0]},
+        charge=1.0,
+        labels=["Li24d", "La", "M", "O"],
+    )
+    slab = Structure(
+        Lattice.cubic(4.0, pbc=(True, True, False)), ["Fe", Species("Fe", 2, spin=4)], [[0, 0, 0], [0.5] * 3]
+    )
+    return [garnet, slab, Structure(Lattice.cubic(3.0), [], [])]
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_crystals_come_back_exactly(number):
+    structure = crystals()[number]
+    back = loads(dumps(structure))
+    assert back == structure and back.lattice.pbc == structure.lattice.pbc and back.charge == structure.charge
+    assert (back.frac_coords == structure.frac_coords).all() and (back.lattice.matrix == structure.lattice.matrix).all()
+    assert back.labels == structure.labels and back.site_properties == structure.site_properties
+    assert [site.species for site in back] == [site.species for site in structure]
+    assert content_key(back) == content_key(structure)
+
+
+def test_what_cannot_come_back_is_not_written():
+    from pymatgen.core import DummySpecies, IStructure, Lattice, Structure
+
+    with pytest.raises(TypeError, match="species"):
+        dumps(Structure(Lattice.cubic(3.0), [DummySpecies("X")], [[0, 0, 0]]))
+    with pytest.raises(TypeError, match="IStructure"):
+        dumps(IStructure(Lattice.cubic(3.0), ["Li"], [[0, 0, 0]]))
+
+
+@pytest.mark.parametrize(
+    "change", [{"sites": []}, {"sites": [[["Qq", None, None, 1.0]]]}, {"lattice": [1]}, {"charge": "x"}]
+)
+def test_damaged_crystals_are_refused(change):
+    from pymatgen.core import Lattice, Structure
+
+    data = json.loads(dumps(Structure(Lattice.cubic(3.0), ["Li"], [[0, 0, 0]])))
+    with pytest.raises(ValueError):
+        loads(json.dumps({**data, **change}))
