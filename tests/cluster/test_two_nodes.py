@@ -38,7 +38,7 @@ def test_steps_on_two_nodes(tmp_path, steps):
     cluster = Cluster("two", partition="debug")
     store = Store(tmp_path / "store")
     used = set()
-    with Flow(store, SlurmExecutor(cluster, store), resources={"waits": {"cores": 2}}) as flow:
+    with Flow(store, SlurmExecutor(cluster, store), resources={"waits": {"cores": 4}}) as flow:
         futures = flow.map(steps.waits, [str(tmp_path / "seen")] * 2, [4.0, 4.1])
         while not all(f.done() for f in futures):
             done = subprocess.run(["squeue", "-h", "-t", "R", "-o", "%N"], capture_output=True, text=True, check=True)
