@@ -15,6 +15,7 @@ import click
 from atomflow.cli.session import check_out, store_option
 from atomflow.errors import BadOptionError, OutputError, UnknownNameError
 from atomflow.flow import Entry, Store
+from atomflow.flow.parts import last_change
 from atomflow.report.content import Column, Table
 
 #: An unfinished entry younger than this may still be written by a running driver.
@@ -195,7 +196,7 @@ def clean(
         found = kept.entries(steps or None)
         doomed += [e.folder for e in found if days is None or datetime.fromisoformat(e.created) < before]
     if unfinished:
-        doomed += [part for part in kept.unfinished() if time.time() - part.stat().st_mtime > _YOUNG_S]
+        doomed += [part for part in kept.unfinished() if time.time() - last_change(part) > _YOUNG_S]
     if damaged:
         doomed += kept.put_aside()
     size = sum(f.stat().st_size for folder in doomed for f in folder.rglob("*") if f.is_file())

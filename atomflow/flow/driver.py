@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import wait as wait_for
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pickle import PicklingError
 from types import TracebackType
 from typing import Any, Literal, TypeVar
 
 from atomflow.errors import (
-    AtomflowError,
     BranchesFailedError,
     CalculationError,
     SkippedError,
@@ -22,9 +23,9 @@ from atomflow.errors import (
     WorkerLostError,
 )
 from atomflow.flow.futures import Call, StepFuture, as_output, futures_in, replaced
-from atomflow.flow.keys import bound_inputs, key_inputs, reference, step_key, step_name
+from atomflow.flow.keys import OutputOf, bound_inputs, frozen_inputs, reference, step_key, step_name
 from atomflow.flow.local import available_cores
-from atomflow.flow.store import Store
+from atomflow.flow.store import Entry, Store
 from atomflow.flow.work import Outcome, Task, carry_out, perform
 from atomflow.model import Resources, dumps, loads, step_info
 
@@ -45,8 +46,12 @@ class _Run:
 
     function: Callable[..., Any]
     inputs: dict[str, Any]
+    frozen: str
+    awaited: list[StepFuture]
     task: Task
     future: StepFuture
+    made_of: list[StepFuture] = field(default_factory=list)
+    losses: int = 0
     memory_raised: bool = False
     progress: float = -1.0
     stuck: int = 0
@@ -102,6 +107,7 @@ class Flow:
         # One thread does the bookkeeping of all engines' threads, in order.
         self._desk = ThreadPoolExecutor(1, thread_name_prefix="atomflow-flow") if engine is not None else None
         self._futures: dict[str, StepFuture] = {}
+        self._open: set[StepFuture] = set()
         self._lock = threading.RLock()
         self._stopped = False
         #: Time inside steps, by this run and by those it goes on from, seconds.
@@ -123,33 +129,35 @@ class Flow:
         """
         inputs = bound_inputs(function, args, kwargs)
         info, name = step_info(function), step_name(function)
-        try:
-            kept = key_inputs(replaced(inputs, as_output))
+        frozen = kept = key = ""
+        with suppress(TypeError):  # an input that cannot be told from another, as a calculator object: nothing is kept
+            if getattr(function, "__closure__", None):
+                raise TypeError("what a function has closed over is not among its inputs")
+            frozen, kept = frozen_inputs(replaced(inputs, StepFuture, as_output))
             key = step_key(name, info.version, kept)
-        except TypeError:
-            kept = key = ""  # an input that cannot be told from another, as a calculator object: nothing is kept
         with self._lock:
             if key in self._futures:
                 return self._futures[key]
             future = StepFuture(name, key)
+            self._open.add(future)
             if key:
                 self._futures[key] = future
-        if self._stopped:
-            future.set_exception(CalculationError("the study was stopped"))
-            return future
+        future.add_done_callback(self._close_future)
         try:
-            if self._recall(future):
-                return future
-        except AtomflowError as error:
+            if self._stopped:
+                future.cancel()
+            elif not self._recall(future):
+                folder = None if self.store is None else str(self.store.folder.absolute())
+                task = Task(name, key, info.version, "", "", kept, folder)
+                self._tell(future, "waiting")
+                self._wait_for_inputs(_Run(function, inputs, frozen, futures_in(inputs), task, future))
+        except Exception as error:
             self._forget(future, error, "failed")
-            return future
-        task = Task(
-            name, key, info.version, "", "", kept, None if self.store is None else str(self.store.folder.absolute())
-        )
-        run = _Run(function, inputs, task, future)
-        self._tell(future, "waiting")
-        self._wait_for_inputs(run)
         return future
+
+    def _close_future(self, future: Future[Any]) -> None:
+        with self._lock:
+            self._open.discard(future)
 
     def map(self, function: Callable[..., Any], *inputs: Iterable[Any]) -> list[StepFuture]:
         """Fan out: one step for each set of inputs."""
@@ -158,10 +166,7 @@ class Flow:
     def run(self, function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Results of ``function(*args)`` for each tuple, in order; raises what the first failed one raised."""
         futures = [self.submit(function, *args) for args in arguments]
-        try:
-            return [future.result() for future in futures]
-        except CancelledError as error:
-            raise CalculationError("the study was stopped") from error
+        return [future.result() for future in futures]
 
     def together(self, calls: Sequence[Callable[[], _T]]) -> list[_T]:
         """Results of several calls that each run steps of their own, side by side when there is an engine.
@@ -197,11 +202,16 @@ class Flow:
             return results, errors
         pool = ThreadPoolExecutor(max_workers=min(len(calls), 64))
         try:
-            for future in [pool.submit(each) for each in calls]:
-                try:
+            futures = [pool.submit(each) for each in calls]
+            for future in as_completed(futures):
+                if not isinstance(future.exception(), CalculationError):
+                    future.result()
+            for future in futures:
+                failure = future.exception()
+                if isinstance(failure, CalculationError):
+                    errors.append(failure)
+                else:
                     results.append(future.result())
-                except CalculationError as error:
-                    errors.append(error)
         except BaseException:
             self.stop()
             raise
@@ -230,15 +240,14 @@ class Flow:
         if self._engine is not None:
             _shut(self._engine, wait=False, cancel=True)
         with self._lock:
-            futures = list(self._futures.values())
+            futures = list(self._open)
         for future in futures:
             future.cancel()
 
     def close(self) -> None:
         """Wait for what was submitted and end the engine."""
-        for future in list(self._futures.values()):
-            if not future.done() and not self._stopped:
-                future.exception()
+        while self._open and not self._stopped:  # a step made of steps may have asked for more meanwhile
+            wait_for(list(self._open))
         if self._engine is not None:
             _shut(self._engine, wait=not self._stopped, cancel=self._stopped)
         if self._desk is not None:
@@ -254,12 +263,20 @@ class Flow:
             return False
         entry, result = found
         self.task_seconds += entry.seconds
+        self._use_children(entry)
         self._settle(future, result, "found")
         return True
 
+    def _use_children(self, entry: Entry) -> None:
+        """What a step made of steps rests on is used with it."""
+        for step, key in entry.made_of:
+            child = self.store.find(step, key) if self.store is not None else None
+            if child is not None and (step, key) not in self.used:
+                self.used[step, key] = None
+                self._use_children(child)
+
     def _wait_for_inputs(self, run: _Run) -> None:
-        awaited = list({id(f): f for f in futures_in(run.inputs)}.values())
-        pending = [f for f in awaited if not f.done()]
+        pending = [f for f in {id(f): f for f in run.awaited}.values() if not f.done()]
         if not pending:
             self._start_with_inputs(run)
             return
@@ -276,13 +293,20 @@ class Flow:
             future.add_done_callback(one_is_there)
 
     def _start_with_inputs(self, run: _Run) -> None:
-        for future in futures_in(run.inputs):
+        for future in run.awaited:
             error = CancelledError() if future.cancelled() else future.exception()
+            if isinstance(error, CancelledError):
+                self._forget(run.future, error, "skipped")
+                return
             if error is not None:
                 cause = error.cause if isinstance(error, SkippedError) else error
                 self._forget(run.future, SkippedError(run.future.step, future.step, cause), "skipped")
                 return
-        run.inputs = replaced(run.inputs, lambda future: future.result())
+        if run.frozen:  # what the inputs were when they were handed over
+            there = {(future.step, future.key): future for future in run.awaited}
+            run.inputs = replaced(loads(run.frozen), OutputOf, lambda o: there[o.step, o.key].copy_of_result())
+        else:
+            run.inputs = replaced(run.inputs, StepFuture, lambda future: future.result())
         if step_info(run.function).expands:
             self._tell(run.future, "running")
             self._expand(run, run.function(**run.inputs), None, None)
@@ -324,7 +348,7 @@ class Flow:
 
     def _collect(self, run: _Run, done: Future[Any]) -> None:
         if self._stopped or done.cancelled():
-            self._forget(run.future, CalculationError("the study was stopped"), "failed")
+            self._forget(run.future, CancelledError(), "failed")
             return
         error = done.exception()
         if error is None:
@@ -340,7 +364,8 @@ class Flow:
         lost = (
             error if isinstance(error, WorkerLostError) else WorkerLostError(run.task.step, str(error) or repr(error))
         )
-        if lost.again and run.task.attempt + 1 < _ATTEMPTS:
+        run.losses += 1
+        if lost.again and run.losses < _ATTEMPTS:
             self._again(run)
         else:
             self._fail(run, lost, "")
@@ -371,7 +396,9 @@ class Flow:
         self._launch(run)
 
     def _fail(self, run: _Run, error: BaseException, log: str) -> None:
-        if self.store is not None and run.task.key:
+        if self._stopped:
+            error = CancelledError()
+        elif self.store is not None and run.task.key:
             self.store.add_failure(
                 run.task.step, run.task.key, {"error": str(error), "kind": type(error).__name__, "log": log}
             )
@@ -380,6 +407,10 @@ class Flow:
     def _expand(self, run: _Run, steps: Generator[Any, Any, Any], results: Any, error: BaseException | None) -> None:
         """Go on with a step that is made of steps, until it has its result or waits for some of them."""
         while True:
+            if self._stopped:
+                steps.close()
+                self._forget(run.future, CancelledError(), "failed")
+                return
             try:
                 asked = steps.throw(error) if error is not None else steps.send(results)
             except StopIteration as end:
@@ -390,6 +421,7 @@ class Flow:
                 return
             calls = [asked] if isinstance(asked, Call) else list(asked)
             futures = [self.submit(c.function, *c.args, **c.kwargs) for c in calls]
+            run.made_of += futures
 
             def outcome(single: bool = isinstance(asked, Call), made: list[StepFuture] = futures) -> tuple[Any, Any]:
                 for future in made:
@@ -421,7 +453,10 @@ class Flow:
         try:
             if self.store is not None and run.task.key and not getattr(result, "failure", None):
                 task = run.task
-                self.store.add(task.step, task.key, task.kept_inputs.encode(), result, 0.0, task.version)
+                children = dict.fromkeys((child.step, child.key) for child in run.made_of if child.key)
+                self.store.add(
+                    task.step, task.key, task.kept_inputs.encode(), result, 0.0, task.version, made_of=children
+                )
             self._settle(run.future, result, "done")
         except Exception as error:
             self._forget(run.future, error, "failed")
@@ -429,40 +464,41 @@ class Flow:
     # --- bookkeeping -----------------------------------------------------------------------------------------------
 
     def _settle(self, future: StepFuture, result: Any, state: State) -> None:
-        if future.key and self.store is not None:
-            self.used[(future.step, future.key)] = None
-        self._tell(future, state)
+        if future.key:
+            if self.store is not None:
+                self.used[(future.step, future.key)] = None
+            with suppress(TypeError):  # without a store a result may be anything
+                future.text = dumps(result)
         if not future.done():
             future.set_result(result)
+        self._tell(future, state)
 
     def _forget(self, future: StepFuture, error: BaseException, state: State) -> None:
         """A step that failed; asked for again, it is tried again."""
         with self._lock:
-            self._futures.pop(future.key, None)
-        self._tell(future, state)
+            if self._futures.get(future.key) is future:
+                del self._futures[future.key]
         if not future.done():
             future.set_exception(error)
+        self._tell(future, state)
 
     def _tell(self, future: StepFuture, state: State) -> None:
         if self._on_change is not None:
             self._on_change(future.step, future.key or f"({id(future):x})", state)
 
-    def _at_desk(self, work: Callable[..., None], *args: Any) -> None:
+    def _at_desk(self, work: Callable[..., None], run: _Run, *args: Any) -> None:
         if self._desk is None:
-            work(*args)
+            self._safely(work, run, *args)
             return
         try:
-            self._desk.submit(self._safely, work, *args)
+            self._desk.submit(self._safely, work, run, *args)
         except RuntimeError:  # the flow is over
-            return
+            run.future.cancel()
 
-    def _safely(self, work: Callable[..., None], *args: Any) -> None:
+    def _safely(self, work: Callable[..., None], run: _Run, *args: Any) -> None:
         try:
-            work(*args)
-        except Exception as error:
-            run = next((a for a in args if isinstance(a, _Run)), None)
-            if run is None:
-                raise
+            work(run, *args)
+        except BaseException as error:
             self._forget(run.future, error, "failed")
 
 

@@ -38,7 +38,7 @@ def with_ancestors(store: Store, wanted: Iterable[tuple[str, str]]) -> list[Entr
 
 
 def parents(store: Store, entry: Entry) -> list[tuple[str, str]]:
-    """Steps whose outputs a step was given.
+    """Steps whose outputs a step was given, and those it is made of.
 
     Raises
     ------
@@ -46,7 +46,8 @@ def parents(store: Store, entry: Entry) -> list[tuple[str, str]]:
         When its inputs are damaged.
     """
     try:
-        return list(_outputs_in(json.loads(store.read(entry, "inputs.json"))))
+        given = _outputs_in(json.loads(store.read(entry, "inputs.json")))
+        return list(dict.fromkeys([*given, *entry.made_of]))
     except (ValueError, KeyError, TypeError) as error:
         raise BadFileError(entry.folder, f"{error}; the next run that needs it computes it again") from error
 
@@ -100,7 +101,7 @@ def export_crate(
         place: crate.add_file(str(path), place, properties={"name": path.name})
         for place, path in (results or {}).items()
     }
-    actions: dict[tuple[str, str], Any] = {}
+    actions: dict[tuple[str, str], tuple[Entry, Any, Any]] = {}
     for entry in entries:
         place = f"steps/{entry.step}/{entry.key}"
         files = {
@@ -110,8 +111,7 @@ def export_crate(
             for name, about in entry.files.items()
         }
         crate.add_file(str(entry.folder / "entry.json"), f"{place}/entry.json", properties={"name": "entry.json"})
-        given = [files.pop("inputs.json")]
-        given += [actions[parent]["result"][0] for parent in parents(store, entry) if parent in actions]
+        given = files.pop("inputs.json")
         action = _add(
             crate,
             f"#{entry.step}/{entry.key}",
@@ -120,12 +120,15 @@ def export_crate(
             endTime=entry.created,
             description=f"{entry.seconds} s on {entry.host}, atomflow {entry.atomflow_version}",
         )
-        action["instrument"], action["object"], action["result"] = software, given, list(files.values())
-        actions[entry.step, entry.key] = action
+        action["instrument"], action["result"] = software, list(files.values())
+        actions[entry.step, entry.key] = (entry, given, action)
+    for entry, given, action in actions.values():
+        found = [actions[parent][2]["result"][0] for parent in parents(store, entry) if parent in actions]
+        action["object"] = [given, *found]
     if made:
         study = _add(crate, "#study", "CreateAction", name=title)
         study["instrument"], study["result"] = software, list(made.values())
-        study["object"] = [result for action in actions.values() for result in action["result"]]
+        study["object"] = [result for _, _, action in actions.values() for result in action["result"]]
     try:
         if target.suffix == ".zip":
             crate.write_zip(target)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from atomflow.flow.keys import OutputOf
+from atomflow.model import loads
 
 
 class StepFuture(Future[Any]):
@@ -22,6 +23,12 @@ class StepFuture(Future[Any]):
     def __init__(self, step: str, key: str) -> None:
         super().__init__()
         self.step, self.key = step, key
+        #: The result as JSON, from which every step that waits for it gets a copy of its own.
+        self.text: str | None = None
+
+    def copy_of_result(self) -> Any:
+        """What a step that waits for this one is given."""
+        return self.result() if self.text is None else loads(self.text)
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,7 @@ def call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Call:
 def futures_in(inputs: Any) -> list[StepFuture]:
     """All futures anywhere in inputs."""
     found: list[StepFuture] = []
-    replaced(inputs, lambda future: found.append(future))
+    replaced(inputs, StepFuture, found.append)
     return found
 
 
@@ -52,14 +59,14 @@ def as_output(future: StepFuture) -> OutputOf:
     return OutputOf(future.step, future.key)
 
 
-def replaced(data: Any, change: Callable[[StepFuture], Any]) -> Any:
-    """Inputs with something else in the place of futures."""
-    if isinstance(data, StepFuture):
+def replaced(data: Any, kind: type, change: Callable[[Any], Any]) -> Any:
+    """Inputs with something else in the place of what is of one kind: futures, or the notes that stand for them."""
+    if isinstance(data, kind):
         return change(data)
     if isinstance(data, list):
-        return [replaced(item, change) for item in data]
+        return [replaced(item, kind, change) for item in data]
     if type(data) is tuple:
-        return tuple(replaced(item, change) for item in data)
+        return tuple(replaced(item, kind, change) for item in data)
     if isinstance(data, dict):
-        return {key: replaced(item, change) for key, item in data.items()}
+        return {key: replaced(item, kind, change) for key, item in data.items()}
     return data

@@ -12,7 +12,7 @@ import inspect
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -43,7 +43,8 @@ def module_of(function: Callable[..., Any]) -> str:
 def step_name(function: Callable[..., Any]) -> str:
     """What a step is called in the store."""
     name = f"{module_of(function)}.{function.__qualname__}".replace(".<locals>", "")
-    return ".".join(re.sub(r"\W", "_", part) if part[:1].isidentifier() else f"_{part}" for part in name.split("."))
+    parts = (re.sub(r"\W", "_", part) for part in name.split("."))
+    return ".".join(part if part[:1].isidentifier() else f"_{part}" for part in parts)
 
 
 def reference(function: Callable[..., Any]) -> str:
@@ -86,8 +87,15 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature:
     return inspect.signature(function)
 
 
-def key_inputs(inputs: dict[str, Any]) -> str:
-    """Canonical JSON of inputs, with files by content.
+def frozen_inputs(inputs: dict[str, Any]) -> tuple[str, str]:
+    """Inputs as JSON: as they are now, whatever is done to them later, and as they stand in the key.
+
+    Returns
+    -------
+    frozen : str
+        Files by their absolute paths.
+    kept : str
+        Canonical; files by their content.
 
     Raises
     ------
@@ -97,10 +105,14 @@ def key_inputs(inputs: dict[str, Any]) -> str:
         When a file is not there.
     """
     encoded = encode(inputs)
-    for node in _nodes(encoded, "path"):
+    paths = list(_nodes(encoded, "path"))
+    for node in paths:
+        node["value"] = str(Path(node["value"]).absolute())
+    frozen = json.dumps(encoded, allow_nan=False)
+    for node in paths:
         path = Path(node.pop("value"))
         node.update({"$type": "file", "sha256": file_digest(path), "suffix": path.suffix})
-    return json.dumps(encoded, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return frozen, json.dumps(encoded, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def step_key(name: str, version: str, inputs: str) -> str:
@@ -144,8 +156,10 @@ def _nodes(data: Any, tag: str) -> Iterator[dict[str, Any]]:
             yield from _nodes(item, tag)
 
 
-def files_to_names(encoded: Any, folder: Path) -> list[str]:
+def files_to_names(encoded: Any, folder: Path | None, store: Path) -> list[str]:
     """Replace paths of files in a folder by their names there, in place; returns the names.
+
+    A path of a file that another step keeps in the store stays, by its place there.
 
     Raises
     ------
@@ -154,22 +168,47 @@ def files_to_names(encoded: Any, folder: Path) -> list[str]:
     """
     names = []
     for node in list(_nodes(encoded, "path")):
-        path = Path(node["value"])
-        try:
-            name = path.resolve().relative_to(folder.resolve()).as_posix()
-        except ValueError:
-            raise TypeError(f"the result names {path}, which is not in the step's own folder") from None
+        path = Path(node.pop("value"))
         if path.is_symlink() or not path.is_file():
             raise TypeError(f"the result names {path}, which is not a file")
-        node.pop("value")
-        node.update({"$type": "file", "name": name})
-        names.append(name)
+        inside = _place_in(path, folder) if folder is not None else None
+        kept = _place_in(path, store)
+        if inside is not None:
+            node.update({"$type": "file", "name": inside})
+            names.append(inside)
+        elif kept is not None and _KEPT.fullmatch(kept):
+            node.update({"$type": "kept-file", "place": kept})
+        else:
+            raise TypeError(f"the result names {path}, which is not in the step's own folder")
     return names
 
 
-def names_to_files(encoded: Any, folder: Path) -> Any:
-    """The reverse of :func:`files_to_names`."""
+_KEPT = re.compile(r"[A-Za-z_][\w.]*/[0-9a-f]{64}/files/(?!\.\.?(/|$))[^\0]+")
+
+
+def _place_in(path: Path, folder: Path) -> str | None:
+    try:
+        return path.resolve().relative_to(folder.resolve()).as_posix()
+    except ValueError:
+        return None
+
+
+def names_to_files(encoded: Any, folder: Path, known: Collection[str], store: Path) -> Any:
+    """The reverse of :func:`files_to_names`, for names of ``known`` files.
+
+    Raises
+    ------
+    ValueError
+        For other names: a result may be anybody's.
+    """
     for node in list(_nodes(encoded, "file")):
         name = node.pop("name")
+        if name not in known:
+            raise ValueError(f"it names a file {name!r} that it does not have")
         node.update({"$type": "path", "value": str(folder / name)})
+    for node in list(_nodes(encoded, "kept-file")):
+        place = node.pop("place")
+        if not _KEPT.fullmatch(place) or ".." in place.split("/"):
+            raise ValueError(f"it names a file {place!r} that is in no step's folder")
+        node.update({"$type": "path", "value": str(store / place)})
     return encoded

@@ -39,9 +39,7 @@ class LocalExecutor(Executor):
     def __init__(self, jobs: int) -> None:
         self.jobs = jobs
         self.threads = max(1, available_cores() // jobs)
-        # Libraries read these when they load; a fork would inherit ours already loaded, hence "spawn".
-        self._before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
-        os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(self.threads)))
+        _set_thread_variables(self.threads)
         context = multiprocessing.get_context("spawn")
         self._pool = ProcessPool(jobs, initializer=_start_worker, context=context)
         self._free = jobs
@@ -107,7 +105,32 @@ class LocalExecutor(Executor):
             self._pool.close()
         if wait or cancel_futures:
             self._pool.join()
-        for name, value in self._before.items():
+        _unset_thread_variables()
+
+
+_environment_lock = threading.Lock()
+_users = 0
+_before: dict[str, str | None] = {}
+
+
+def _set_thread_variables(threads: int) -> None:
+    """Libraries read these when they load; a fork would inherit ours already loaded, hence "spawn"."""
+    global _users
+    with _environment_lock:
+        if _users == 0:
+            _before.update({name: os.environ.get(name) for name in _THREAD_VARIABLES})
+        _users += 1
+        os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(threads)))
+
+
+def _unset_thread_variables() -> None:
+    """The last executor to end gives back what was there before the first."""
+    global _users
+    with _environment_lock:
+        _users -= 1
+        if _users:
+            return
+        for name, value in _before.items():
             if value is None:
                 os.environ.pop(name, None)
             else:

@@ -1,8 +1,9 @@
 """Work in progress: a folder that one worker owns until it becomes an entry, or waits for the next worker.
 
-A checkpointing step's folder rests as ``KEY.part`` and is taken by renaming it to ``KEY.xxxxxxxx.part``: a rename has
-one winner, on NFS too, so there are no locks. The owner keeps touching a file. A folder whose owner has died, seen by
-its process on this host or by the untouched file from another, is taken over the same way.
+A checkpointing step's folder ``KEY.xxxxxxxx.part`` holds ``owner.json``: who works there, or that nobody does. A worker
+takes over a folder that rests, or whose owner has died, by renaming it: a rename has one winner, on NFS too, so there
+are no locks. An owner is dead when its process is gone from this host, or when, on another host, it has stopped
+counting its heartbeat.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ import time
 import uuid
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 PART = ".part"
 _OWNER = "owner.json"
-#: Seconds between two touches, and after how many without one an owner on another host is taken for dead.
-_TOUCH_S, DEAD_S = 10.0, 120.0
+#: Seconds between two heartbeats, and how long one from another host is watched before its owner counts as dead.
+_BEAT_S, DEAD_S = 10.0, 45.0
 
 
 class Part:
@@ -39,30 +41,33 @@ class Part:
         self._over = threading.Event()
 
     def _own(self) -> Part:
-        about = {"host": socket.gethostname(), "pid": os.getpid(), "began": _process_start(os.getpid())}
-        (self.folder / _OWNER).write_text(json.dumps(about), encoding="utf-8")
+        self._beat(0)
         self.files.mkdir(exist_ok=True)
-        threading.Thread(target=self._keep_touching, daemon=True).start()
+        threading.Thread(target=self._keep_beating, daemon=True).start()
         return self
 
-    def _keep_touching(self) -> None:
-        while not self._over.wait(_TOUCH_S):
-            with suppress(OSError):
-                os.utime(self.folder / _OWNER)
+    def _beat(self, number: int) -> None:
+        pid = os.getpid()
+        about = {"host": socket.gethostname(), "pid": pid, "began": _process_start(pid), "beat": number}
+        _write(self.folder / _OWNER, about)
 
-    def let_go(self) -> None:
-        """No longer the owner."""
+    def _keep_beating(self) -> None:
+        number = 0
+        while not self._over.wait(_BEAT_S):
+            number += 1
+            with suppress(OSError):
+                self._beat(number)
+
+    def now_in(self, place: Path) -> None:
+        """It has become an entry, which nobody owns."""
         self._over.set()
-        (self.folder / _OWNER).unlink(missing_ok=True)
+        (place / _OWNER).unlink(missing_ok=True)
 
     def rest(self) -> None:
-        """Leave it for the next worker; of two such folders the one that was there first stays."""
-        self.let_go()
-        place = self.folder.with_name(self.folder.name.split(".")[0] + PART)
-        try:
-            self.folder.rename(place)
-        except OSError:
-            self.discard()
+        """Leave it for the next worker."""
+        self._over.set()
+        with suppress(OSError):
+            _write(self.folder / _OWNER, {"resting": True})
 
     def discard(self) -> None:
         """Delete it."""
@@ -78,31 +83,57 @@ def new_part(place: Path) -> Part:
 
 
 def take_part(place: Path) -> Part:
-    """The folder in which an earlier worker left its checkpoints, or a fresh one."""
-    mine = place.with_name(f"{place.name}.{uuid.uuid4().hex[:8]}{PART}")
-    place.parent.mkdir(parents=True, exist_ok=True)
-    left = place.with_name(place.name + PART)
-    orphans = (p for p in sorted(place.parent.glob(f"{place.name}.*{PART}")) if _is_orphan(p))
-    for folder in (left, *orphans):
-        with suppress(OSError):  # not there, or another worker was faster
+    """The folder with an earlier worker's latest checkpoints, or a fresh one."""
+    left = sorted(place.parent.glob(f"{place.name}.*{PART}"), key=last_change, reverse=True)
+    for folder in left:
+        if not _is_free(folder):
+            continue
+        mine = place.with_name(f"{place.name}.{uuid.uuid4().hex[:8]}{PART}")
+        with suppress(OSError):  # another worker was faster
             folder.rename(mine)
             return Part(mine)._own()
-    mine.mkdir()
-    return Part(mine)._own()
+    return new_part(place)._own()
 
 
-def _is_orphan(folder: Path) -> bool:
-    """Whether a checkpointing step's owner is dead."""
+def last_change(folder: Path) -> float:
+    """When anything in a folder was last written, seconds since the epoch."""
+    times = [0.0]
+    for path in (folder, *folder.rglob("*")):
+        with suppress(OSError):
+            times.append(path.lstat().st_mtime)
+    return max(times)
+
+
+def _is_free(folder: Path) -> bool:
+    """Whether a checkpointing step's folder rests or its owner is dead; watches an owner on another host."""
+    about = _read(folder / _OWNER)
+    if about is None:
+        return False  # no checkpointing step's
+    if about.get("resting"):
+        return True
+    if about.get("host") == socket.gethostname():
+        return isinstance(about.get("pid"), int) and _process_start(about["pid"]) != about.get("began")
+    end = time.monotonic() + DEAD_S
+    while time.monotonic() < end:
+        time.sleep(min(1.0, DEAD_S / 5))
+        now = _read(folder / _OWNER)
+        if now != about:  # it is alive, has let go, or is somebody else's
+            return bool(now and now.get("resting"))
+    return True
+
+
+def _read(path: Path) -> dict[str, Any] | None:
     try:
-        about = json.loads((folder / _OWNER).read_text(encoding="utf-8"))
-        touched = (folder / _OWNER).stat().st_mtime
-        if about["host"] == socket.gethostname():
-            return _process_start(int(about["pid"])) != about["began"]
-    except FileNotFoundError:
-        return False  # no checkpointing step's, or not any more
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-    return time.time() - touched > DEAD_S
+        about = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return about if isinstance(about, dict) else None
+
+
+def _write(path: Path, about: dict[str, Any]) -> None:
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    part.write_text(json.dumps(about), encoding="utf-8")
+    part.replace(path)
 
 
 def _process_start(pid: int) -> str | None:

@@ -41,6 +41,7 @@ class _Job:
 
     tasks: list[Task]
     needs: Resources
+    left: bool = False
     futures: dict[str, Future[Any]] = field(default_factory=dict)
 
     @property
@@ -85,12 +86,15 @@ def form_jobs(waiting: Sequence[Task], cluster: Cluster) -> list[tuple[list[Task
             jobs.append((group, _with_walltime(first, cluster)))
             continue
         side_by_side = min(len(group), max(1, cluster.cores // first.cores))
-        memory = cluster.memory_GB or (None if first.memory_GB is None else side_by_side * first.memory_GB)
+        if first.memory_GB is not None and cluster.memory_GB is not None:
+            side_by_side = max(1, min(side_by_side, int(cluster.memory_GB // first.memory_GB)))
+        memory = cluster.memory_GB if first.memory_GB is None else side_by_side * first.memory_GB
         expected = sum(task.resources.estimate_s or 0 for task in group) / side_by_side
         needs = Resources(
             cores=side_by_side * first.cores,
             memory_GB=memory,
-            walltime_s=max(4 * expected, 600) if cluster.walltime is None else seconds_of(cluster.walltime),
+            walltime_s=first.walltime_s
+            or (max(4 * expected, 600) if cluster.walltime is None else seconds_of(cluster.walltime)),
         )
         jobs.append((group, needs))
     return jobs
@@ -104,10 +108,11 @@ def _with_walltime(needs: Resources, cluster: Cluster) -> Resources:
 
 def _groups(short: Sequence[Task], cluster: Cluster) -> Iterator[list[Task]]:
     """Short tasks that need the same, so many that their time on the job's cores is that of one long step."""
-    kinds: dict[tuple[int, float | None], list[Task]] = {}
+    kinds: dict[tuple[int, float | None, float | None], list[Task]] = {}
     for task in short:
-        kinds.setdefault((task.resources.cores, task.resources.memory_GB), []).append(task)
-    for (cores, _), tasks in kinds.items():
+        needs = task.resources
+        kinds.setdefault((needs.cores, needs.memory_GB, needs.walltime_s), []).append(task)
+    for (cores, *_), tasks in kinds.items():
         group: list[Task] = []
         room = SHORT_S * max(1, cluster.cores // cores)
         for task in tasks:
@@ -163,7 +168,7 @@ class SlurmExecutor(Executor):
         )
         self._waiting: list[tuple[Task, Future[Any]]] = []
         self._running: dict[str, _Job] = {}
-        self._left: dict[tuple[str, int], list[Task]] = dict(self._found_in_transit())
+        self._left: dict[str, list[Task]] = dict(self._found_in_transit())
         self._last_arrival = 0.0
         self._lock = threading.RLock()
         self._wake, self._closed = threading.Event(), threading.Event()
@@ -223,12 +228,12 @@ class SlurmExecutor(Executor):
         """Wait for the jobs of a killed driver that carry out what is asked for now."""
         with self._lock:
             for task, _ in list(self._waiting):
-                tasks = self._left.get((task.key, task.attempt))
+                tasks = self._left.get(task.key)
                 if tasks is None:
                     continue
                 for each in tasks:
-                    self._left.pop((each.key, each.attempt), None)
-                self._start(_Job(tasks, _with_walltime(task.resources, self._cluster)))
+                    self._left.pop(each.key, None)
+                self._start(_Job(tasks, _with_walltime(task.resources, self._cluster), left=True))
 
     def _submit_waiting(self) -> None:
         with self._lock:
@@ -286,7 +291,13 @@ class SlurmExecutor(Executor):
             with self._lock:
                 self._running.pop(key, None)
             for task, outcome in zip(job.tasks, outcomes, strict=True):
-                _settle(job.futures.get(task.key), outcome)
+                future = job.futures.get(task.key)
+                if job.left and future is not None and outcome.state in ("failed", "out-of-memory"):
+                    # What failed while no driver looked is old news: it is tried again, as by any new run.
+                    with self._lock:
+                        self._waiting.append((task, future))
+                    continue
+                _settle(future, outcome)
         else:
             self._end(key, error)
         self._wake.set()
@@ -347,7 +358,7 @@ class SlurmExecutor(Executor):
             (self._transit / f"{key}_{ending}.h5").unlink(missing_ok=True)
         shutil.rmtree(self._transit / key, ignore_errors=True)
 
-    def _found_in_transit(self) -> Iterator[tuple[tuple[str, int], list[Task]]]:
+    def _found_in_transit(self) -> Iterator[tuple[str, list[Task]]]:
         for path in self._transit.glob("*/tasks.json"):
             try:
                 rows = json.loads(path.read_text(encoding="utf-8"))
@@ -358,7 +369,7 @@ class SlurmExecutor(Executor):
             except (OSError, ValueError, TypeError, KeyError):
                 continue  # cut off while it was written: no job was submitted for it
             for task in tasks:
-                yield (task.key, task.attempt), tasks
+                yield task.key, tasks
 
 
 def _settle(future: Future[Any] | None, outcome: Outcome) -> None:

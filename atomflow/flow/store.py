@@ -53,6 +53,8 @@ class Entry:
     version : str
         Of the step.
     atomflow_version : str
+    made_of : tuple of (step, key)
+        The steps that a step made of steps has asked for.
     files : dict
         ``{name: {"bytes": int, "sha256": str}}`` of every file beside ``entry.json``.
     """
@@ -65,6 +67,7 @@ class Entry:
     host: str
     version: str
     atomflow_version: str
+    made_of: tuple[tuple[str, str], ...]
     files: dict[str, dict[str, Any]]
 
     @property
@@ -117,9 +120,12 @@ class Store:
         try:
             text = (folder / _ENTRY).read_text(encoding="utf-8")
         except (FileNotFoundError, NotADirectoryError):
-            if folder.is_dir():
+            if not folder.is_dir():
+                return None
+            if not (folder / _ENTRY).is_file():  # looked at again: it may have been finished this moment
                 self._put_aside(step, key, "it has no entry.json")
-            return None
+                return None
+            return self.find(step, key)
         except UnicodeDecodeError:
             self._put_aside(step, key, "entry.json is not text")
             return None
@@ -137,6 +143,7 @@ class Store:
                 host=about["host"],
                 version=str(about.get("version", "")),
                 atomflow_version=about["atomflow_version"],
+                made_of=tuple((str(step), str(key)) for step, key in about.get("made_of", ())),
                 files={_plain_name(name): dict(row) for name, row in about["files"].items()},
             )
             if (entry.step, entry.key) != (step, key):
@@ -156,7 +163,10 @@ class Store:
         return entry
 
     def get(self, step: str, key: str) -> tuple[Entry, Any] | None:
-        """A finished step and its result, verified; None when there is none or it was damaged (then put aside)."""
+        """A finished step and its result, verified; None when there is none or it was damaged (then put aside).
+
+        A sound entry that this process cannot read, as one of a newer version's records, counts as not there.
+        """
         entry = self.find(step, key)
         if entry is None:
             return None
@@ -165,10 +175,15 @@ class Store:
             for name in entry.files:
                 if name.startswith(_FILES):
                     self._check_file(entry, name)
-            return entry, decode(names_to_files(encoded, entry.folder / _FILES))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except StoreError:
+            raise
+        except (ValueError, KeyError, RecursionError) as error:
             self._put_aside(step, key, str(error))
             return None
+        known = {name.removeprefix(f"{_FILES}/") for name in entry.files}
+        with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return entry, decode(names_to_files(encoded, entry.folder / _FILES, known, self.folder))
+        return None
 
     def read(self, entry: Entry, name: str) -> bytes:
         """Content of a file of an entry.
@@ -180,8 +195,10 @@ class Store:
         """
         try:
             content = (entry.folder / name).read_bytes()
+        except FileNotFoundError as error:
+            raise ValueError(f"{name} is missing") from error
         except OSError as error:
-            raise ValueError(f"{name} cannot be read ({error.strerror})") from error
+            raise StoreError(entry.folder, f"cannot be read: {error.strerror}") from error
         if hashlib.sha256(content).hexdigest() != entry.files[name]["sha256"]:
             raise ValueError(f"{name} does not match its checksum")
         return content
@@ -190,8 +207,10 @@ class Store:
         try:
             with (entry.folder / name).open("rb") as handle:
                 digest = hashlib.file_digest(handle, "sha256").hexdigest()
+        except FileNotFoundError as error:
+            raise ValueError(f"{name} is missing") from error
         except OSError as error:
-            raise ValueError(f"{name} cannot be read ({error.strerror})") from error
+            raise StoreError(entry.folder, f"cannot be read: {error.strerror}") from error
         if digest != entry.files[name]["sha256"]:
             raise ValueError(f"{name} does not match its checksum")
 
@@ -254,7 +273,15 @@ class Store:
         return part
 
     def add(
-        self, step: str, key: str, inputs: Any, result: Any, seconds: float, version: str, part: Part | None = None
+        self,
+        step: str,
+        key: str,
+        inputs: Any,
+        result: Any,
+        seconds: float,
+        version: str,
+        part: Part | None = None,
+        made_of: Iterable[tuple[str, str]] = (),
     ) -> Entry:
         """Keep a finished step, durably. When another driver was faster, its entry stays.
 
@@ -269,7 +296,9 @@ class Store:
         version : str
             Of the step.
         part : Part, optional
-            The folder it has worked in; gone afterwards.
+            The folder it has worked in; becomes the entry. Stays what it was when the entry cannot be written.
+        made_of : iterable of (step, key)
+            Steps that it has asked for.
 
         Raises
         ------
@@ -280,17 +309,16 @@ class Store:
         """
         place = self._place(step, key)
         encoded = encode(result)
-        names = files_to_names(encoded, part.files if part is not None else self.folder / "nowhere")
+        names = files_to_names(encoded, None if part is None else part.files, self.folder)
         contents = {_INPUTS: inputs if isinstance(inputs, bytes) else _json(encode(inputs)), _RESULT: _json(encoded)}
         files = {n: {"bytes": len(c), "sha256": hashlib.sha256(c).hexdigest()} for n, c in contents.items()}
+        own = None
         try:
             self._mark()
-            if part is None:
-                part = new_part(place)
-            part.let_go()
-            _keep_only(part.files, names)
+            work = part or (own := new_part(place))
             for name in names:
-                path = part.files / name
+                _plain_name(f"{_FILES}/{name}")
+                path = work.files / name
                 files[f"{_FILES}/{name}"] = {"bytes": path.stat().st_size, "sha256": file_digest(path)}
             about = {
                 "layout": LAYOUT,
@@ -302,32 +330,41 @@ class Store:
                 "version": version,
                 "atomflow_version": __version__,
                 "packages": _packages(),
+                "made_of": [list(pair) for pair in made_of],
                 "files": files,
             }
             for name, content in {**contents, _ENTRY: _json(about)}.items():
-                (part.folder / name).write_bytes(content)
+                (work.folder / name).write_bytes(content)
             for name in (*files, _ENTRY, "."):  # after all are written: the first takes most of the others with it
-                _sync(part.folder / name)
-            try:
-                part.folder.rename(place)
-            except OSError:
-                # A folder that is not empty is never replaced: somebody else has finished this step.
-                if not (place / _ENTRY).is_file():
-                    raise
-            else:
-                _sync(place.parent)
-                place.with_name(key + _FAILED).unlink(missing_ok=True)
+                _sync(work.folder / name)
+            _keep_only(work.files, names)
+            entry = self._put_in_place(work, place, step, key)
         except OSError as error:
             raise self._unwritable(error) from error
         finally:
-            if part is not None and part.folder.exists():
-                part.discard()
-        entry = self.find(step, key)
-        if entry is None:  # what was in the way was damaged; find has put it aside
-            if place.exists():
-                raise StoreError(self.folder, f"holds a damaged {place}, which cannot be moved")
-            return self.add(step, key, inputs, result, seconds, version)
+            if own is not None and own.folder.exists():
+                own.discard()
+        place.with_name(key + _FAILED).unlink(missing_ok=True)
         return entry
+
+    def _put_in_place(self, work: Part, place: Path, step: str, key: str) -> Entry:
+        for _ in range(3):
+            try:
+                work.folder.rename(place)
+            except OSError:
+                # A folder that is not empty is never replaced: somebody else has finished this step, or what is in the
+                # way is damaged, and finding it puts it aside.
+                entry = self.find(step, key)
+                if entry is not None:
+                    work.discard()
+                    return entry
+                continue
+            work.now_in(place)
+            _sync(place.parent)
+            entry = self.find(step, key)
+            if entry is not None:
+                return entry
+        raise StoreError(self.folder, f"holds a damaged {place}, which cannot be moved")
 
     def add_failure(self, step: str, key: str, about: dict[str, Any]) -> None:
         """Note that a step failed: for people to read. It is tried again by the next run."""
@@ -373,7 +410,7 @@ def _plain_name(name: str) -> str:
     """Names in a manifest become paths, and a manifest may be anybody's."""
     folder, *rest = name.split("/")
     parts = rest if folder == _FILES else [name]
-    if not parts or any(p in ("", ".", "..", _ENTRY) or "/" in p or "\\" in p or "\0" in p for p in parts):
+    if not parts or name == _ENTRY or any(p in ("", ".", "..") or "/" in p or "\\" in p or "\0" in p for p in parts):
         raise ValueError(f"{name!r} is no file name")
     return name
 

@@ -98,9 +98,9 @@ def carry_out(task: Task, objects: dict[str, Any] | None = None) -> Outcome:
     """
     store = Store(task.store) if task.store is not None else None
     try:
+        function = resolve(task.function)  # first: its module knows the types of what the store holds
         if store is not None and task.key and (found := store.get(task.step, task.key)) is not None:
             return Outcome("found", dumps(found[1]), found[0].seconds)
-        function = resolve(task.function)
         inputs = decode(json.loads(task.inputs)) if objects is None else objects
     except Exception as error:
         return _failed(error, 0.0)

@@ -63,6 +63,8 @@ def encode(obj: Any) -> Any:
     if isinstance(obj, np.generic) and obj.dtype.kind in _DTYPE_KINDS and obj.dtype.char != "g":
         return encode(obj.item())
     if isinstance(obj, np.ndarray):
+        if isinstance(obj, np.ma.MaskedArray):
+            raise TypeError("masked arrays cannot be written: they would come back without the mask")
         if obj.dtype.kind not in _DTYPE_KINDS or obj.dtype.char == "g":
             raise TypeError(f"arrays of {obj.dtype} cannot be written to JSON exactly")
         return {_TAG: "ndarray", "dtype": obj.dtype.str, "shape": list(obj.shape), "data": encode(obj.ravel().tolist())}
@@ -102,6 +104,10 @@ def encode(obj: Any) -> Any:
 
 
 def _encode_atoms(atoms: Atoms) -> dict[str, Any]:
+    if atoms.calc is not None:
+        raise TypeError(
+            "atoms with a calculator cannot be written: they would come back without; set atoms.calc = None"
+        )
     if atoms.constraints:
         raise TypeError("atoms with constraints cannot be written: they would come back free")
     arrays = {key: encode(value) for key, value in atoms.arrays.items() if key not in ("numbers", "positions")}

@@ -160,3 +160,39 @@ def on_two_nodes(folder: str, work: Work) -> str:
     script = 'echo "rank $SLURM_PROCID of $SLURM_NTASKS on $SLURMD_NODENAME"'
     done = subprocess.run(work.launch("bash", "-c", script), capture_output=True, text=True, timeout=120, check=True)
     return done.stdout
+
+
+@step(version="1")
+def numbers(folder: str, n: int) -> list:
+    trace(folder)
+    return list(range(n))
+
+
+@step(version="1")
+def spoils(folder: str, values: list) -> float:
+    trace(folder)
+    values.append(99.0)
+    return sum(values)
+
+
+@step(version="1")
+def adds(folder: str, values: list, more: float = 0.0) -> float:
+    trace(folder)
+    return sum(values) + more
+
+
+@step(version="1")
+def robust(folder: str) -> str:
+    """Goes on without what fails."""
+    try:
+        yield call(waits, folder, 5.0)
+    except Exception:
+        return "without"
+    return "with"
+
+
+@step(version="1")
+def picks(folder: str) -> Path:
+    """Returns a file of a step it is made of."""
+    made = yield call(writes, folder=folder, text="hello")
+    return made["file"]

@@ -218,12 +218,15 @@ def test_jobs_share_the_cores(tasks, seen, monkeypatch):
     from atomflow.flow import local as room
 
     monkeypatch.setattr(room, "available_cores", lambda: 2)
+    monkeypatch.setattr(room, "_users", 0)  # whatever other tests have left open
+    before = {name: os.environ.get(name) for name in room._THREAD_VARIABLES}
     with flow_of(None, jobs=2) as pool:
         assert pool.run(tasks.threads, [(str(seen),)]) == [[1]]
-    assert all(os.environ.get(name) != "1" or name in BEFORE for name in room._THREAD_VARIABLES)
 
-
-BEFORE = dict(os.environ)
+    first, second = LocalExecutor(1), LocalExecutor(2)
+    first.shutdown()
+    second.shutdown()  # in whatever order they end
+    assert {name: os.environ.get(name) for name in room._THREAD_VARIABLES} == before
 
 
 def test_no_process_is_left_behind(tasks, seen):
