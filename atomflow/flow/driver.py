@@ -276,10 +276,12 @@ class Flow:
                 self._use_children(child)
 
     def _wait_for_inputs(self, run: _Run) -> None:
-        pending = [f for f in {id(f): f for f in run.awaited}.values() if not f.done()]
-        if not pending:
+        if not self._when_all(run.awaited, self._start_with_inputs, run):
             self._start_with_inputs(run)
-            return
+
+    def _when_all(self, futures: Sequence[Future[Any]], then: Callable[..., None], run: _Run, *args: Any) -> bool:
+        """Go on at the desk when futures are done; False, and nothing arranged, when they are already."""
+        pending = [future for future in dict.fromkeys(futures) if not future.done()]
         left = [len(pending)]
 
         def one_is_there(_: Future[Any]) -> None:
@@ -287,10 +289,11 @@ class Flow:
                 left[0] -= 1
                 if left[0]:
                     return
-            self._at_desk(self._start_with_inputs, run)
+            self._at_desk(then, run, *args)
 
         for future in pending:
             future.add_done_callback(one_is_there)
+        return bool(pending)
 
     def _start_with_inputs(self, run: _Run) -> None:
         for future in run.awaited:
@@ -423,31 +426,15 @@ class Flow:
             futures = [self.submit(c.function, *c.args, **c.kwargs) for c in calls]
             run.made_of += futures
 
-            def outcome(single: bool = isinstance(asked, Call), made: list[StepFuture] = futures) -> tuple[Any, Any]:
-                for future in made:
-                    if future.cancelled() or future.exception() is not None:
-                        return None, CancelledError() if future.cancelled() else future.exception()
-                found = [future.result() for future in made]
-                return (found[0] if single else found), None
-
-            pending = [future for future in futures if not future.done()]
-            if pending:
-                left = [len(pending)]
-
-                def one_is_there(_: Future[Any], left: list[int] = left, outcome: Any = outcome) -> None:
-                    with self._lock:
-                        left[0] -= 1
-                        if left[0]:
-                            return
-                    self._at_desk(self._go_on, run, steps, outcome)
-
-                for future in pending:
-                    future.add_done_callback(one_is_there)
+            is_single = isinstance(asked, Call)
+            if self._when_all(futures, self._go_on, run, steps, futures, is_single):
                 return
-            results, error = outcome()
+            results, error = _results_of(futures, is_single)
 
-    def _go_on(self, run: _Run, steps: Generator[Any, Any, Any], outcome: Callable[[], tuple[Any, Any]]) -> None:
-        self._expand(run, steps, *outcome())
+    def _go_on(
+        self, run: _Run, steps: Generator[Any, Any, Any], futures: Sequence[StepFuture], is_single: bool
+    ) -> None:
+        self._expand(run, steps, *_results_of(futures, is_single))
 
     def _finish_expansion(self, run: _Run, result: Any) -> None:
         try:
@@ -510,3 +497,13 @@ def _shut(engine: Executor, *, wait: bool, cancel: bool) -> None:
         except TypeError:  # Dask's takes no such word
             pass
     engine.shutdown(wait=wait)
+
+
+def _results_of(futures: Sequence[StepFuture], is_single: bool) -> tuple[Any, BaseException | None]:
+    """What a step made of steps is sent, or the first error that is thrown into it."""
+    for future in futures:
+        error = CancelledError() if future.cancelled() else future.exception()
+        if error is not None:
+            return None, error
+    found = [future.result() for future in futures]
+    return (found[0] if is_single else found), None
