@@ -13,7 +13,6 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from atomflow.model.writing import write_atomically
-from atomflow.report import figures
 from atomflow.report.content import BarChart, Report
 from atomflow.report.scene import scene
 
@@ -39,6 +38,8 @@ def write_report(report: Report, folder: Path) -> list[Path]:
     OutputError
         When the folder cannot be written.
     """
+    from atomflow.report import figures  # matplotlib takes a third of a second to import
+
     folder = Path(folder)
     written, inlined = [], []
     for stem, chart in zip(_stems(report.charts), report.charts, strict=True):
@@ -86,13 +87,15 @@ def _policy(scripts: Sequence[str]) -> str:
 
 
 def _stems(charts: Sequence[BarChart]) -> list[str]:
+    from atomflow.report.figures import file_stem
+
     stems: list[str] = []
     for chart in charts:
-        stem, number = figures.file_stem(chart.name), 1
+        stem, number = file_stem(chart.name), 1
         # Compared without case: some file systems do not tell "Li" from "li".
         while stem.lower() in {taken.lower() for taken in stems}:
             number += 1
-            stem = f"{figures.file_stem(chart.name)}-{number}"
+            stem = f"{file_stem(chart.name)}-{number}"
         stems.append(stem)
     return stems
 

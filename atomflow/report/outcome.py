@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ase.io import write as ase_write
 
 from atomflow.model import Notice, Result, write_atomically
 from atomflow.report.content import Report, View
@@ -124,7 +123,9 @@ def _write_minima(
         text = io.StringIO()
         clean = minimum.atoms.copy()
         clean.info.update(energy_eV=minimum.energy_eV, hits=minimum.hits, starts=minimum.starts)
-        ase_write(text, clean, format="extxyz")
+        from ase.io import write  # takes half a second to import
+
+        write(text, clean, format="extxyz")
         files.append(write_atomically(path, text.getvalue()))
         above = minimum.energy_eV - minima[0].energy_eV
         detail = f"found by {minimum.hits} of {minimum.starts} starts" + (

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase.data import covalent_radii
-from ase.io import write
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
@@ -62,6 +61,8 @@ def xyz_text(view: View) -> str:
         if key in view.atoms.info:
             bare.info[key] = int(view.atoms.info[key])
     text = io.StringIO()
+    from ase.io import write  # takes half a second to import
+
     write(text, bare, format="extxyz")
     return text.getvalue()
 
