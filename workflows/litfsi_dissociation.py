@@ -5,18 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import partial
 
-import numpy as np
-
 from atomflow.build import molecule
-from atomflow.energetics import DissociationEnergy, Ladder, dissociation_energy, fingerprint, ladder, quick
+from atomflow.energetics import (
+    DissociationEnergy,
+    Ladder,
+    between_the_same_minima,
+    dissociation_energy,
+    ladder,
+    quick,
+)
 from atomflow.flow import Bench, setting
 from atomflow.model import Molecule
 from atomflow.report import BarChart, Outcome, Report
 from atomflow.report.wording import dissociation_table, method_text, references_of, row_values
 
 PUBLISHED_BARE_EV = 5.42  # P3.a; drawn as a marker, never computed with
-#: Distances of one minimum by two methods differ by less, those of two minima by more.
-SAME_PLACE_A = 0.5
 
 
 @dataclass(frozen=True)
@@ -49,9 +52,14 @@ class LiTFSIDissociation:
         bare = [self._bare(bench, li, tfsi, final, with_counterpoise=self.thorough and final.energy.name == "dft")]
         if self.thorough:
             bench.say(dissociation_table(bare, "Bare LiTFSI").to_text())
-            others = [replace(final, energy=ladder(text).energy) for text in METHODS]
-            others.append(self._near(final))  # what the geometry is worth
-            bare += bench.survivors([partial(self._again, bench, li, tfsi, rung, bare[0]) for rung in others])
+            others = [(replace(final, energy=ladder(text).energy), False) for text in METHODS]
+            others.append((self._near(final), True))  # what the geometry is worth
+            bare += bench.survivors(
+                [
+                    partial(between_the_same_minima, bare[0], rung, relax_again=moved, run=bench.run)
+                    for rung, moved in others
+                ]
+            )
         near = self._near(final)
         fragments = [molecule(name, seed=self.seed) for name in self.beside]
         beside = bench.survivors([partial(self._beside, bench, li, tfsi, x, near) for x in fragments])
@@ -61,21 +69,12 @@ class LiTFSIDissociation:
         """Beside a fragment the GFN2 minima are kept: relaxing 40 atoms by DFT takes hours on one core."""
         return final if final.screen is None else replace(final, geometry=final.screen, screen=None)
 
-    def _again(
-        self, bench: Bench, li: Molecule, tfsi: Molecule, rung: Ladder, first: DissociationEnergy
-    ) -> DissociationEnergy:
-        """The salt by another method: in its lowest minimum alone when that is where the screening ends, too."""
-        found = self._bare(bench, li, tfsi, rung, keep=1)
-        known, here = fingerprint(first.minima[0].atoms), fingerprint(found.minima[0].atoms)
-        return found if np.allclose(known, here, atol=SAME_PLACE_A) else self._bare(bench, li, tfsi, rung)
-
     def _bare(
         self,
         bench: Bench,
         li: Molecule,
         tfsi: Molecule,
         rung: Ladder,
-        keep: int | None = None,
         with_counterpoise: bool = False,
     ) -> DissociationEnergy:
         return dissociation_energy(
@@ -83,7 +82,7 @@ class LiTFSIDissociation:
             [(li,), (tfsi,)],
             rung,
             starts=self.starts,
-            keep=keep or (max(self.keep, 3) if self.thorough else self.keep),
+            keep=max(self.keep, 3) if self.thorough else self.keep,
             seed=self.seed,
             with_counterpoise=with_counterpoise,
             run=bench.run,

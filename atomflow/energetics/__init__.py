@@ -1,8 +1,14 @@
 """Binding and dissociation energies of molecules and ions: plain functions on plain objects."""
 
-from atomflow.energetics.binding import BindingEnergy, DissociationEnergy, binding_energy, dissociation_energy
+from atomflow.energetics.binding import (
+    BindingEnergy,
+    DissociationEnergy,
+    between_the_same_minima,
+    binding_energy,
+    dissociation_energy,
+)
 from atomflow.energetics.ladder import Ladder, build_spec, ladder, method_label, quick
-from atomflow.energetics.minima import Minimum, TaskRunner, find_minima, fingerprint, run_serially
+from atomflow.energetics.minima import Minimum, TaskRunner, find_minima, run_serially
 from atomflow.energetics.relax import Relaxed, relax, single_point
 from atomflow.energetics.vibrations import Vibrations, vibrations
 
@@ -14,11 +20,11 @@ __all__ = [
     "Relaxed",
     "TaskRunner",
     "Vibrations",
+    "between_the_same_minima",
     "binding_energy",
     "build_spec",
     "dissociation_energy",
     "find_minima",
-    "fingerprint",
     "ladder",
     "method_label",
     "quick",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from atomflow.energetics.reactions import (
     deformation_energy,
     reaction_energy,
 )
+from atomflow.energetics.relax import relax, single_point
+from atomflow.errors import RelaxationError
 from atomflow.model import Molecule, Notice, Result, record
 
 #: All free energies and enthalpies: ideal gas, rigid rotor and harmonic oscillators, 1 bar.
@@ -107,6 +109,7 @@ class DissociationEnergy(Result):
     structure: str | None = None
     warnings: tuple[Notice, ...] = ()
     minima: tuple[Minimum, ...] = field(default=(), repr=False, metadata={"shown": False})
+    product_minima: tuple[Minimum, ...] = field(default=(), repr=False, metadata={"shown": False})
 
 
 def binding_energy(
@@ -235,6 +238,55 @@ def dissociation_energy(
         beside=beside,
         warnings=(*reaction.notices, *_notices(reaction.ladder, search.best, reactants[0])),
         minima=search.minima,
+        product_minima=tuple(found.best for found in reaction.products),
+    )
+
+
+def between_the_same_minima(
+    known: DissociationEnergy, ladder: Ladder, *, relax_again: bool = False, run: TaskRunner = run_serially
+) -> DissociationEnergy:
+    """A dissociation energy by another method, between the lowest minima that were found before.
+
+    Parameters
+    ----------
+    known : DissociationEnergy
+    ladder : Ladder
+        Its energy calculator gives the energies.
+    relax_again : bool
+        Its geometry calculator relaxes the minima first; where they are is not searched again.
+
+    Raises
+    ------
+    RelaxationError, SCFError
+    """
+    minima = [known.minima[0], *known.product_minima]
+    geometries = [minimum.atoms for minimum in minima]
+    if relax_again:
+        tolerance = ladder.force_tolerance_eV_per_A
+        relaxed = run(relax, [(atoms, ladder.geometry, tolerance) for atoms in geometries])
+        for each in relaxed:
+            if each.failure:
+                raise RelaxationError(each.failure)
+        geometries = [each.atoms for each in relaxed]
+    energies = run(single_point, [(atoms, ladder.energy) for atoms in geometries])
+    found = [
+        replace(minimum, atoms=atoms, energy_eV=energy)
+        for minimum, atoms, energy in zip(minima, geometries, energies, strict=True)
+    ]
+    return replace(
+        known,
+        dissociation_energy_eV=sum(energies[1:]) - energies[0],
+        counterpoise_eV=None,
+        zero_point_eV=None,
+        enthalpy_eV=None,
+        gibbs_eV=None,
+        temperature_K=None,
+        standard_state="none: electronic energies",
+        method=ladder.method,
+        distinct_minima=1,
+        true_minimum=None,
+        minima=(found[0],),
+        product_minima=tuple(found[1:]),
     )
 
 

@@ -130,6 +130,9 @@ def test_the_table_of_methods_is_about_one_minimum(monkeypatch):
     first, gfn1, again = outcome.results["dissociation"]
     assert "GFN1-xTB // GFN2-xTB" in gfn1.method
     assert gfn1.minima[0].atoms == first.minima[0].atoms
-    assert again.dissociation_energy_eV == first.dissociation_energy_eV != gfn1.dissociation_energy_eV
-    assert len(first.minima) > len(gfn1.minima) == 1
+    assert again.dissociation_energy_eV == pytest.approx(first.dissociation_energy_eV, abs=2e-3), "relaxed once more"
+    assert abs(gfn1.dissociation_energy_eV - first.dissociation_energy_eV) > 0.1
+    assert len(first.minima) > len(gfn1.minima) == len(again.minima) == 1
+    total = sum(m.energy_eV for m in gfn1.product_minima) - gfn1.minima[0].energy_eV
+    assert gfn1.dissociation_energy_eV == total and gfn1.counterpoise_eV is None
     assert "P3.a" not in outcome.rows, "xTB energies are no answer to that row"
