@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 
 import pytest
 
@@ -23,3 +24,22 @@ def _store_of_the_session(tmp_path_factory):
 def _store(tmp_path_factory, monkeypatch):
     """A store of its own: no test may find what another has computed."""
     monkeypatch.setenv("ATOMFLOW_STORE", str(tmp_path_factory.mktemp("store")))
+
+
+@pytest.fixture
+def seen(tmp_path):
+    """A folder in which steps leave a mark each time they run."""
+    folder = tmp_path / "seen"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 256 kB, which can be made larger by mounting it again."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "none", disk], capture_output=True).returncode:
+        pytest.skip("no right to mount a small disk")
+    yield disk
+    subprocess.run(["umount", disk], check=True)

@@ -21,7 +21,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from atomflow.errors import BadFileError, BadOptionError, SubmissionError, UnknownNameError
-from atomflow.model import Resources
+from atomflow.model import LAUNCHER, Resources
 
 #: How each batch system takes a script.
 _SUBMIT = {"slurm": ("sbatch", "--parsable"), "pbs": ("qsub",), "lsf": ("bsub",)}
@@ -68,7 +68,7 @@ class Cluster:
     gres: str | None = None
     constraint: str | None = None
     signal: str = "B:INT@120"
-    launcher: tuple[str, ...] = ("mpirun", "-n", "{ranks}")
+    launcher: tuple[str, ...] = LAUNCHER
     prologue: tuple[str, ...] = ()
     command: str | None = None
 

@@ -27,7 +27,7 @@ from atomflow.flow.keys import OutputOf, bound_inputs, frozen_inputs, reference,
 from atomflow.flow.local import available_cores
 from atomflow.flow.store import Entry, Store
 from atomflow.flow.work import Outcome, Task, carry_out, perform
-from atomflow.model import Resources, dumps, loads, step_info
+from atomflow.model import LAUNCHER, Resources, dumps, loads, step_info
 
 _T = TypeVar("_T")
 #: How often a step is started when what fails is the machine, not the step.
@@ -95,7 +95,7 @@ class Flow:
         *,
         on_change: Hook | None = None,
         resources: dict[str, dict[str, Any]] | None = None,
-        launcher: tuple[str, ...] = ("mpirun", "-n", "{ranks}"),
+        launcher: tuple[str, ...] = LAUNCHER,
     ) -> None:
         self.store = store
         self._engine = engine

@@ -260,8 +260,6 @@ class SlurmExecutor(Executor):
 
             command = shlex.join(get_cache_execute_command(str(self._transit / f"{key}_i.h5")))
             script = job_script(self._cluster, job.needs, command, folder, folder / "job-%j.log", job.name)
-            if "{% endraw" in script or "{%- endraw" in script:
-                raise BadOptionError("the prologue of a cluster cannot contain a jinja endraw")
             jobs = 1 if len(job.tasks) == 1 else max(1, job.needs.cores // job.tasks[0].resources.cores)
             tasks = [replace(t, resources=replace(t.resources, walltime_s=job.needs.walltime_s)) for t in job.tasks]
             future = self._library.submit(
@@ -272,7 +270,7 @@ class SlurmExecutor(Executor):
                     "cores": 1,
                     "cwd": str(folder),
                     "cache_key": key,
-                    "submission_template": "{% raw %}" + script + "{% endraw %}",
+                    "submission_template": as_template(script),
                 },
             )
         except Exception as error:
@@ -370,6 +368,19 @@ class SlurmExecutor(Executor):
                 continue  # cut off while it was written: no job was submitted for it
             for task in tasks:
                 yield task.key, tasks
+
+
+def as_template(script: str) -> str:
+    """A script as a jinja template that gives it back as it is, since pysqa renders what it submits.
+
+    Raises
+    ------
+    BadOptionError
+        When it holds the one word that cannot be quoted.
+    """
+    if re.search(r"\{%[-+]?\s*endraw", script):
+        raise BadOptionError("the prologue of a cluster cannot contain a jinja endraw")
+    return "{% raw %}" + script + "{% endraw %}"
 
 
 def _settle(future: Future[Any] | None, outcome: Outcome) -> None:

@@ -431,8 +431,12 @@ def _keep_only(folder: Path, names: list[str]) -> None:
 @lru_cache(maxsize=1)
 def _packages() -> dict[str, str]:
     """Versions of the installed packages that atomflow builds on."""
-    found = {}
-    for requirement in requires("atomflow") or ():
+    found: dict[str, str] = {}
+    try:
+        needed = requires("atomflow") or []
+    except PackageNotFoundError:  # used from a folder, not installed
+        return found
+    for requirement in needed:
         name = re.split(r"[^\w.-]", requirement, maxsplit=1)[0]
         with suppress(PackageNotFoundError):
             found[name] = version(name)

@@ -20,7 +20,7 @@ from atomflow.errors import BadOptionError, CalculationError
 from atomflow.flow.keys import resolve
 from atomflow.flow.parts import Part
 from atomflow.flow.store import Store
-from atomflow.model import Resources, Unfinished, Work, decode, dumps, step_info
+from atomflow.model import LAUNCHER, Resources, Unfinished, Work, decode, dumps, step_info
 
 State = Literal["done", "found", "failed", "out-of-memory", "unfinished"]
 
@@ -53,7 +53,7 @@ class Task:
     kept_inputs: str
     store: str | None
     resources: Resources = field(default_factory=Resources)
-    launcher: tuple[str, ...] = ("mpirun", "-n", "{ranks}")
+    launcher: tuple[str, ...] = LAUNCHER
     attempt: int = 0
 
 

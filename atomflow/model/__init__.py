@@ -3,10 +3,11 @@
 from atomflow.model.codec import content_key, decode, dumps, encode, load_file, loads, record
 from atomflow.model.molecule import Molecule, check_electrons, check_geometry
 from atomflow.model.results import Notice, Result
-from atomflow.model.steps import Resources, StepInfo, Unfinished, Work, step, step_info
+from atomflow.model.steps import LAUNCHER, Resources, StepInfo, Unfinished, Work, step, step_info
 from atomflow.model.writing import write_atomically
 
 __all__ = [
+    "LAUNCHER",
     "Molecule",
     "Notice",
     "Resources",

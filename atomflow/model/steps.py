@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+#: Words before a program that runs on several ranks, unless a cluster's profile says otherwise.
+LAUNCHER = ("mpirun", "-n", "{ranks}")
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Work:
 
     folder: Path
     resources: Resources = field(default_factory=Resources)
-    launcher: tuple[str, ...] = ("mpirun", "-n", "{ranks}")
+    launcher: tuple[str, ...] = LAUNCHER
     stop_at: float | None = None
 
     def launch(self, *words: str) -> list[str]:

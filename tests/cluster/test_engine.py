@@ -37,13 +37,6 @@ def steps(slurm, tmp_path, monkeypatch):
     wait(lambda: not queue())
 
 
-@pytest.fixture
-def seen(tmp_path):
-    folder = tmp_path / "seen"
-    folder.mkdir()
-    return folder
-
-
 def count(folder):
     return len([p for p in folder.iterdir() if not p.name.startswith("counted")])
 

@@ -21,40 +21,26 @@ def steps(monkeypatch):
     return steps_for_tests
 
 
-@pytest.fixture
-def seen(tmp_path):
-    folder = tmp_path / "seen"
-    folder.mkdir()
-    return folder
-
-
 def count(folder):
     return len(list(folder.iterdir()))
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_a_full_disk(tmp_path, steps, seen, jobs):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "none", disk], capture_output=True).returncode:
-        pytest.skip("no right to mount a small disk")
-    try:
-        store = Store(disk / "store")
-        with Flow(store, LocalExecutor(2) if jobs == 2 else None) as flow:
-            futures = flow.map(steps.square, [str(seen)] * 200, [float(x) for x in range(200)])
-            errors = [f.exception() for f in futures]
-        failed = [e for e in errors if e is not None]
-        assert failed and all(isinstance(e, StoreError) and "No space left" in str(e) for e in failed)
-        kept = len(list(store.entries()))
-        assert 2 < kept < 200 and not store.unfinished() and not store.quarantined
-        assert count(seen) == 200
-        subprocess.run(["mount", "-o", "remount,size=20m", disk], check=True)
-        with Flow(store) as flow:
-            futures = flow.map(steps.square, [str(seen)] * 200, [float(x) for x in range(200)])
-            assert [f.result().value for f in futures] == [float(x * x) for x in range(200)]
-        assert count(seen) == 200 + 200 - kept
-    finally:
-        subprocess.run(["umount", disk], check=True)
+def test_a_full_disk(small_disk, steps, seen, jobs):
+    store = Store(small_disk / "store")
+    with Flow(store, LocalExecutor(2) if jobs == 2 else None) as flow:
+        futures = flow.map(steps.square, [str(seen)] * 200, [float(x) for x in range(200)])
+        errors = [f.exception() for f in futures]
+    failed = [e for e in errors if e is not None]
+    assert failed and all(isinstance(e, StoreError) and "No space left" in str(e) for e in failed)
+    kept = len(list(store.entries()))
+    assert 2 < kept < 200 and not store.unfinished() and not store.quarantined
+    assert count(seen) == 200
+    subprocess.run(["mount", "-o", "remount,size=20m", small_disk], check=True)
+    with Flow(store) as flow:
+        futures = flow.map(steps.square, [str(seen)] * 200, [float(x) for x in range(200)])
+        assert [f.result().value for f in futures] == [float(x * x) for x in range(200)]
+    assert count(seen) == 200 + 200 - kept
 
 
 CUT = """

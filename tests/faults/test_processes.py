@@ -26,13 +26,6 @@ def tasks(monkeypatch):
     return importlib.import_module("tasks_that_die")
 
 
-@pytest.fixture
-def seen(tmp_path):
-    folder = tmp_path / "seen"
-    folder.mkdir()
-    return folder
-
-
 def test_a_task_that_kills_its_process_takes_no_other_with_it(tmp_path, tasks, seen):
     with flow_of(Store(tmp_path / "work"), jobs=2) as pool:
         for _ in range(2):

@@ -14,13 +14,6 @@ def steps(monkeypatch):
     return importlib.import_module("steps_for_tests")
 
 
-@pytest.fixture
-def seen(tmp_path):
-    folder = tmp_path / "seen"
-    folder.mkdir()
-    return folder
-
-
 @pytest.fixture(autouse=True)
 def _keep_modules():
     yield

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from atomflow.cli import main
 from atomflow.errors import AtomflowError, BadOptionError
 from atomflow.flow import Store
-from atomflow.flow.batch import Cluster, read_clusters, study_script
+from atomflow.flow.batch import Cluster, job_script, read_clusters, study_script
+from atomflow.flow.slurm import as_template
+from atomflow.model import Resources
 
 FULL = {"cores": 8, "memory_GB": 16, "walltime": "08:30:00", "account": "lab", "partition": "long"}
 
@@ -190,3 +192,27 @@ def test_a_dry_run_says_what_it_may_cost(profile, tmp_path, capsys):
     assert code == 0 and "--cpus-per-task=1\n" in script and "--jobs" not in script
     assert "steps are jobs of their own" in said and "so far 1 step: 2.00 h in all, 7200.0 s each" in said
     assert not (tmp_path / "x").exists()
+
+
+def test_what_only_slurm_knows_is_in_its_script():
+    cluster = Cluster("c", walltime="01:00:00", qos="high", gres="gpu:a100:2", constraint="skylake", signal="B:TERM@60")
+    lines = study_script(cluster, ["run", "x"], Path("/data"), Path("/data/job.log"), "n").splitlines()
+    asked = {f"#SBATCH --{x}" for x in ("qos=high", "gres=gpu:a100:2", "constraint=skylake", "signal=B:TERM@60")}
+    assert asked <= set(lines)
+    gpus = job_script(Cluster("c"), Resources(gpus=2, ranks=4, nodes=2, memory_GB=3), "x", Path("/d"), Path("/l"), "n")
+    assert {"#SBATCH --gres=gpu:2", "#SBATCH --ntasks=4", "#SBATCH --nodes=2", "#SBATCH --mem=1536M"} <= set(
+        gpus.splitlines()
+    )
+
+
+@pytest.mark.parametrize("text", ["{{ x }} {% raw %} {# no #} ${#array} %}", "plain", ""])
+def test_a_script_survives_the_template_engine(text):
+    from jinja2 import Template
+
+    assert Template(as_template(text)).render(x=1) == text
+
+
+@pytest.mark.parametrize("text", ["{% endraw %}", "{%endraw%}", "{%- endraw -%}", "a {%+  endraw %} b"])
+def test_the_one_word_that_cannot_be_quoted_is_refused(text):
+    with pytest.raises(BadOptionError, match="endraw"):
+        as_template(text)

@@ -177,25 +177,18 @@ def test_a_read_only_store_is_read(store):
                 folder.chmod(0o755)
 
 
-def test_a_full_disk_loses_nothing(tmp_path):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "none", disk], capture_output=True).returncode:
-        pytest.skip("no right to mount a small disk")
-    try:
-        store = Store(disk / "store")
-        add(store)
-        with pytest.raises(StoreError, match="No space left"):
-            for number in range(100):
-                add(store, f"big {number}", "x" * 20_000)
-        assert store.unfinished() == []
-        finished = [store.get(STEP, k) for k in store.keys(STEP)]
-        assert len(finished) > 3 and all(finished)
-        shutil.rmtree(store.get(STEP, key("big 0"))[0].folder)
-        add(store, "small")
-        assert store.get(STEP, key("small"))[1] == {"value": 9}
-    finally:
-        subprocess.run(["umount", disk], check=True)
+def test_a_full_disk_loses_nothing(small_disk):
+    store = Store(small_disk / "store")
+    add(store)
+    with pytest.raises(StoreError, match="No space left"):
+        for number in range(100):
+            add(store, f"big {number}", "x" * 20_000)
+    assert store.unfinished() == []
+    finished = [store.get(STEP, k) for k in store.keys(STEP)]
+    assert len(finished) > 3 and all(finished)
+    shutil.rmtree(store.get(STEP, key("big 0"))[0].folder)
+    add(store, "small")
+    assert store.get(STEP, key("small"))[1] == {"value": 9}
 
 
 def test_a_power_cut_before_the_rename_leaves_an_unfinished_entry(store, monkeypatch):

@@ -74,13 +74,6 @@ def tasks(tmp_path, monkeypatch):
     sys.modules.pop("atomflow_test_tasks", None)
 
 
-@pytest.fixture
-def seen(tmp_path):
-    folder = tmp_path / "seen"
-    folder.mkdir()
-    return folder
-
-
 def count(folder):
     return len(list(folder.iterdir()))
 
