@@ -47,6 +47,11 @@ class Engine:
         if self.name != "local" and self.jobs is not None:
             raise BadOptionError(f"--jobs counts local processes; the engine here is {self.name}, use --max-jobs")
 
+    def check(self) -> None:
+        """Find a mistake in the profiles before anything is written."""
+        if self.name == "slurm":
+            chosen_cluster(self.cluster)
+
     def flow(self, store: Store, on_change: Callable[[str, str, Any], None], say: Callable[[str], None]) -> Flow:
         """The flow that these options ask for."""
         launcher: tuple[str, ...] = Cluster.launcher

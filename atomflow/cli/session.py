@@ -86,6 +86,7 @@ def check_out(out: Path) -> None:
 @contextmanager
 def session(out: Path, store: Path, engine: Engine, quiet: bool) -> Iterator[Session]:
     """Run tasks, keep them in the store, with a progress bar on standard error."""
+    engine.check()
     check_out(out)
     kept = Store(store)
     console = Console(stderr=True, quiet=quiet)

@@ -80,6 +80,8 @@ def test_mistakes_on_the_command_line(tmp_path, monkeypatch, capsys, words, said
         main(["run", "cation-anchor", "--calculator", "xtb", "--out", "x", *words])
     error = capsys.readouterr().err
     assert end.value.code == 2 and said in error and error.count("\n") == 1
+    if "slurm" in words:
+        assert not list(tmp_path.iterdir()), "nothing is left behind"
 
 
 def test_a_resource_of_no_step_is_told(tmp_path, monkeypatch, capsys):
