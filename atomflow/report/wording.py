@@ -147,8 +147,11 @@ def row_values(results: Sequence[BindingEnergy | DissociationEnergy]) -> list[di
                 "method": r.method + (", counterpoise" if corrected else ""),
             }
         )
-    labels = [row["label"] for row in rows]
-    for row in rows:  # one reaction by several methods: the label must still name one value
-        if labels.count(row["label"]) > 1:
-            row["label"] += f" [{row['method'].split(' //')[0]}]"
+    # One reaction by several methods: the label must still name one value, by as much of the method as that takes.
+    bare = [str(row["label"]) for row in rows]
+    for part in (lambda method: method.split(" //")[0], lambda method: method.split(" (screened")[0]):
+        labels = [row["label"] for row in rows]
+        for row, label in zip(rows, bare, strict=True):
+            if labels.count(row["label"]) > 1:
+                row["label"] = f"{label} [{part(row['method'])}]"
     return rows
