@@ -175,3 +175,18 @@ class BranchesFailedError(CalculationError):
 
 class DamagedRecordError(CalculationError):
     """A stored result whose content does not match its checksum."""
+
+
+class CompositionError(UserError):
+    """A composition that no cell holds, that is not neutral, or whose species have no oxidation state.
+
+    ``nearest`` is the formula that the sites would hold instead, where there is one.
+    """
+
+    def __init__(self, message: str, nearest: str = "") -> None:
+        self.nearest = nearest
+        super().__init__(f"{message}; the nearest is {nearest}" if nearest else message)
+
+
+class CutError(UserError):
+    """A surface or a particle that cannot be cut neutral, stoichiometric and unpolar as asked."""

@@ -14,7 +14,7 @@ ALLOWED = {
     "build": {"errors", "library", "model"},
     "calculators": {"errors", "model"},
     "energetics": {"errors", "model", "build", "calculators"},
-    "report": {"errors", "library", "model", "energetics"},
+    "report": {"errors", "library", "model", "build", "energetics"},
     "flow": {"errors", "library", "model", "calculators"},
 }
 

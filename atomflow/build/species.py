@@ -7,26 +7,21 @@ a species or replace ours without touching the package.
 
 from __future__ import annotations
 
-import os
-import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import yaml
 from ase import Atoms
 from rdkit import Chem, rdBase
 
-from atomflow.errors import BadFileError, ChargeError, UnknownNameError
-from atomflow.library import library_folder
+from atomflow.build.datafiles import GRADES, check_keys, find_entry, list_entries, read_yaml, search_path
+from atomflow.errors import BadFileError, ChargeError
 from atomflow.model import check_electrons
 
 #: Environment variable with more folders of species, separated as in PATH.
 PATH_VARIABLE = "ATOMFLOW_SPECIES_PATH"
-#: How far a species may be trusted, best first.
-GRADES = ("published", "secondary", "analogue", "fitted", "assumed")
 
 _LARGEST_FILE_BYTES = 64 * 1024
 _LONGEST_SMILES = 2000
@@ -90,24 +85,14 @@ def find_species(name: str, folders: Iterable[str | Path] = ()) -> Species:
     BadFileError
         When a species file in these folders is malformed.
     """
-    wanted = _fold(name)
-    known: list[str] = []
-    for folder in _search_path(folders):
-        entries = _index(folder)
-        if wanted in entries:
-            return entries[wanted]
-        known += [text for species in entries.values() for text in (species.name, *species.aliases)]
     mend = "give a SMILES or a structure file, or see `atomflow list species`"
-    raise UnknownNameError("species", name, known, mend=mend)
+    return find_entry(name, search_path(folders, PATH_VARIABLE, "species"), _read, "species", mend)
 
 
 def list_species(folders: Iterable[str | Path] = ()) -> list[Species]:
     """Every species that :func:`find_species` can reach by its name, sorted by role, then name."""
-    found: dict[str, Species] = {}
-    for folder in _search_path(folders):
-        for species in _index(folder).values():
-            found.setdefault(_fold(species.name), species)
-    return sorted(found.values(), key=lambda s: (s.role, s.name.lower()))
+    found = list_entries(search_path(folders, PATH_VARIABLE, "species"), _read)
+    return sorted(found, key=lambda s: (s.role, s.name.lower()))
 
 
 def species_names(folders: Iterable[str | Path] = ()) -> list[str]:
@@ -115,65 +100,12 @@ def species_names(folders: Iterable[str | Path] = ()) -> list[str]:
     return sorted((species.name for species in list_species(folders)), key=str.lower)
 
 
-def _fold(name: str) -> str:
-    """One spelling for names that look the same: superscripts, minus signs, case and outer blanks."""
-    text = unicodedata.normalize("NFKC", name)
-    for dash in "\u2010\u2011\u2012\u2013\u2212":
-        text = text.replace(dash, "-")
-    return " ".join(text.casefold().split())
-
-
-def _search_path(folders: Iterable[str | Path]) -> list[Path]:
-    # A lone string would be walked letter by letter.
-    given = [folders] if isinstance(folders, (str, Path)) else list(folders)
-    listed = [part for part in os.environ.get(PATH_VARIABLE, "").split(os.pathsep) if part]
-    path = [Path(part).expanduser() for part in (*given, *listed)]
-    for folder in path:
-        if not folder.is_dir():
-            raise BadFileError(folder, f"no such folder of species; mend the option or {PATH_VARIABLE}")
-    return [*path, library_folder("structures") / "species"]
-
-
-def _index(folder: Path) -> dict[str, Species]:
-    """Folded name or alias -> species, for one folder."""
-    index: dict[str, Species] = {}
-    for path in sorted((*folder.glob("*.yaml"), *folder.glob("*.yml"))):
-        try:
-            stat = path.stat()
-        except OSError as error:
-            raise BadFileError(path, f"cannot be read ({error.strerror})") from error
-        species = _read(path, stat.st_mtime_ns, stat.st_size)
-        for text in (species.name, *species.aliases):
-            other = index.setdefault(_fold(text), species)
-            if other is not species:
-                raise BadFileError(path, f"the name {text!r} is taken by {other.path}; remove it from one of them")
-    return index
-
-
 @lru_cache(maxsize=1024)
 def _read(path: Path, mtime_ns: int, size: int) -> Species:
     """Read one file; time and size are in the key so that an edited file is read again."""
-    if size > _LARGEST_FILE_BYTES:
-        raise BadFileError(path, f"{size} bytes is too much for a species, at most {_LARGEST_FILE_BYTES}")
-    try:
-        with path.open("rb") as handle:
-            text = handle.read(_LARGEST_FILE_BYTES + 1).decode("utf-8")
-        data = yaml.safe_load(text)
-    except OSError as error:
-        raise BadFileError(path, f"cannot be read ({error.strerror})") from error
-    # PyYAML's constructors leak built-in errors for tags such as `!!int ""` and `!!timestamp x`.
-    except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        raise BadFileError(path, f"not valid YAML ({_first_line(error)})") from error
-    species = _checked(path, data)
+    species = _checked(path, read_yaml(path, "species", _LARGEST_FILE_BYTES))
     _check_chemistry(path, species)
     return species
-
-
-def _first_line(error: Exception) -> str:
-    mark = getattr(error, "problem_mark", None)
-    what = getattr(error, "problem", None) or str(error) or type(error).__name__
-    where = f", line {mark.line + 1}" if mark is not None else ""
-    return f"{str(what).splitlines()[0][:120]}{where}"
 
 
 _KEYS = {f.name: f for f in fields(Species) if f.name != "path"}
@@ -184,14 +116,9 @@ def _checked(path: Path, data: Any) -> Species:
     """Species from parsed YAML; the values themselves never enter a message, they may be huge."""
     if not isinstance(data, Mapping):
         raise BadFileError(path, "not a species: expected keys such as name, smiles, charge")
-    for key in data:
-        if key not in _KEYS:
-            shown = repr(key[:40]) if isinstance(key, str) else f"of type {type(key).__name__}"
-            raise BadFileError(path, f"unknown key {shown}; known are {', '.join(_KEYS)}")
-    for key, spec in _KEYS.items():
-        if spec.default is MISSING and key not in data:
-            raise BadFileError(path, f"missing key {key!r}")
     values = dict(data)
+    required = [key for key, spec in _KEYS.items() if spec.default is MISSING]
+    check_keys(path, values, required, (key for key in _KEYS if key not in required), "")
     for key, value in values.items():
         if key == "aliases":
             if not isinstance(value, list) or not all(isinstance(item, str) and item.strip() for item in value):

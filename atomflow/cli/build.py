@@ -7,12 +7,18 @@ from pathlib import Path
 
 import click
 
+from atomflow.cli.build_crystals import build_crystal, build_particle, build_slab
 from atomflow.errors import BadOptionError, OutputError
 
 
 @click.group()
 def build() -> None:
     """Build a model and write it to a file."""
+
+
+build.add_command(build_crystal)
+build.add_command(build_slab)
+build.add_command(build_particle)
 
 
 @build.command(name="molecule", context_settings={"max_content_width": 100})

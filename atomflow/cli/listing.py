@@ -13,7 +13,7 @@ from atomflow.report.content import Column, Table
 
 @click.group(name="list")
 def listing() -> None:
-    """List species, calculators or studies."""
+    """List species, crystals, calculators or studies."""
 
 
 def _print(title: str, rows: list[dict[str, Any]], columns: tuple[Column, ...], as_json: bool) -> None:
@@ -61,6 +61,46 @@ def list_the_species(folders: tuple[Path, ...], as_json: bool) -> None:
         Column("grade", "Grade"),
     )
     _print("Species", rows, columns, as_json)
+
+
+@listing.command(name="crystals")
+@click.option(
+    "--folder",
+    "folders",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Search this folder of crystal files first.",
+)
+@_JSON
+def list_the_crystals(folders: tuple[Path, ...], as_json: bool) -> None:
+    """Named crystals, what was read of their source, and the grade of their data.
+
+    Your own folders: --folder DIR, or the variable ATOMFLOW_CRYSTALS_PATH.
+    """
+    from atomflow.build import list_crystals
+
+    rows = [
+        {
+            "name": c.name,
+            "aliases": ", ".join(c.aliases),
+            "formula": c.formula,
+            "space_group": c.space_group,
+            "read": c.read,
+            "grade": c.grade,
+            "source": c.citation,
+            "where": c.where,
+        }
+        for c in list_crystals(folders)
+    ]
+    columns = (
+        Column("name", "Name"),
+        Column("formula", "Formula"),
+        Column("space_group", "Space group"),
+        Column("aliases", "Also called"),
+        Column("read", "Source read"),
+        Column("grade", "Grade"),
+    )
+    _print("Crystals", rows, columns, as_json)
 
 
 @listing.command(name="calculators")

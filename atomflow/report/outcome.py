@@ -32,11 +32,14 @@ class Outcome:
         Its tables, charts, method and references; views, warnings and provenance are added here.
     rows : mapping
         Published rows this study recomputes, as ``atomflow published --record`` reads them.
+    attachments : mapping
+        Further files, by their path in the folder.
     """
 
     results: Mapping[str, tuple[Result, ...]]
     report: Report
     rows: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    attachments: Mapping[str, str | bytes] = field(default_factory=dict)
 
     @property
     def warnings(self) -> tuple[Notice, ...]:
@@ -75,16 +78,17 @@ def write_outcome(outcome: Outcome, folder: Path, about: Mapping[str, Any]) -> l
             files += kept
             views += shown
             results[group].append({key: value for key, value in placed.to_dict().items() if key != "schema"})
+    files += [write_atomically(folder / name, content) for name, content in outcome.attachments.items()]
     for number, table in enumerate(outcome.report.tables):
         files.append(table.to_csv(folder / ("table.csv" if number == 0 else f"table-{number + 1}.csv")))
     report = dataclasses.replace(
-        outcome.report, views=tuple(views), warnings=outcome.warnings, provenance=_provenance(about)
+        outcome.report, views=(*outcome.report.views, *views), warnings=outcome.warnings, provenance=_provenance(about)
     )
     files += write_report(report, folder)
     evidence = {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in files
-        if path.suffix in (".xyz", ".csv")
+        if path.suffix in (".xyz", ".csv", ".extxyz", ".cif", ".data")
     }
     first = next(result for group in outcome.results.values() for result in group)
     body = {

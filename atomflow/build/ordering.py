@@ -1,0 +1,403 @@
+"""From a crystal with partly filled sites to ordered cells: exact composition, several distinct orderings, by Ewald."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from atomflow.build.composition import (
+    charge_of,
+    deviation,
+    formula_text,
+    nearest_counts,
+    parse_formula,
+    smallest_multiple,
+)
+from atomflow.build.crystal_models import (
+    CrystalModel,
+    CrystalModels,
+    coordination_numbers,
+    filled_atoms,
+    formula_of,
+    shortest_distances,
+)
+from atomflow.build.crystals import Crystal, find_crystal
+from atomflow.build.cutting import shells
+from atomflow.build.filling import Fillings, Sites, fill
+from atomflow.build.parent import Parent, SiteClass, formula_units, parent_of, permutations, roundest, supercell
+from atomflow.errors import BadOptionError, CompositionError
+from atomflow.model import Notice
+
+#: A cell of more atoms than this is made only when asked for.
+MOST_ATOMS = 600
+#: Attempts of a search, for each replica and site with a choice.
+SWEEPS = 6000
+#: Searches within this of the lowest have found it, meV/atom.
+FOUND_MEV_PER_ATOM = 1.0
+
+METHOD = (
+    "Electrostatic (Ewald) energy of formal charges on the ideal sites, minimised by replica exchange (24 replicas, "
+    "0.03 to 4 eV) of exchanges of two sites; ions on sites that exclude each other cost 8 eV and occur in no model. "
+    "Relaxation and covalent bonding are left out: rank the distinct orderings again with a better calculator."
+)
+
+#: Runs a step for each tuple of inputs, as ``Bench.run`` does.
+Run = Callable[[Callable[..., Any], Sequence[tuple[Any, ...]]], list[Any]]
+
+
+def one_by_one(function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """Run a step for each tuple of inputs, here and now."""
+    return [function(*each) for each in arguments]
+
+
+def order(
+    crystal: str | Crystal,
+    composition: str | None = None,
+    *,
+    dope: Sequence[str] = (),
+    cell: str | int | Sequence[int] | np.ndarray | None = None,
+    most_atoms: int = MOST_ATOMS,
+    seeds: int = 4,
+    seed: int = 0,
+    sweeps: int = SWEEPS,
+    keep: int = 5,
+    run: Run = one_by_one,
+) -> CrystalModels:
+    """Ordered cells of a crystal.
+
+    Parameters
+    ----------
+    crystal : str or Crystal
+        A name of the library, or what :func:`~atomflow.build.crystals.load_crystal` returned.
+    composition : str, optional
+        Formula to reach instead of the crystal's own, of elements that its sites hold.
+    dope : sequence of str
+        ``"Al=0.25@24d"``: so much per formula unit, on sites of that Wyckoff letter or label. The ions with vacancies
+        (lithium) make up the charge.
+    cell : optional
+        ``"primitive"``, ``"conventional"``, a number of primitive cells, three multiples of the conventional cell or a
+        3 x 3 matrix of it; without it, the smallest cell that holds the composition exactly.
+    most_atoms : int
+        No exact cell above this is made unless ``cell`` asks for it.
+    seeds, seed : int
+        Number of searches, and the first seed.
+    sweeps : int
+        Budget of each search, see :func:`~atomflow.build.filling.fill`.
+    keep : int
+        Distinct orderings to return.
+    run : callable
+        How the searches are run; ``Bench.run`` keeps and distributes them.
+
+    Returns
+    -------
+    CrystalModels
+
+    Raises
+    ------
+    UnknownNameError
+        For a crystal that is not in the library.
+    CompositionError
+        When no cell below ``most_atoms`` holds the composition (it names the nearest), or it is not neutral.
+    BadOptionError
+        For a cell or a dopant that makes no sense.
+    """
+    if seeds < 1 or sweeps < 1 or keep < 1:
+        raise BadOptionError("seeds, sweeps and keep must be 1 or more")
+    named = find_crystal(crystal) if isinstance(crystal, str) else crystal
+    parent = targeted(parent_of(named), composition, dope)
+    places, cells = _cell(parent, cell, most_atoms)
+    units = formula_units(parent, places)
+    counts = nearest_counts(parent.formula, units, parent.charges, parent.families(places))
+    warnings = composition_notices(parent, counts, units)
+    problem = parent.sites(places, counts)
+    found = run(fill, [(problem, seed + n, sweeps, 4 * keep) for n in range(seeds)])
+    best = lowest_by_seed(found, sum(counts.values()))
+    models = _distinct(parent, places, problem, found, keep)
+    if any(problem.too_near(state) for state in found[0].states[:1]):
+        warnings += (Notice("sites-crowded", "some ions sit nearer to each other than this crystal's sites allow"),)
+    return CrystalModels(
+        crystal=parent.name,
+        kind="bulk",
+        target=formula_text(parent.formula),
+        formula=formula_text({name: Fraction(count, units) for name, count in counts.items()}),
+        formula_units=units,
+        models=models,
+        seeds=seeds,
+        sweeps=sweeps,
+        lowest_by_seed_meV_per_atom=best,
+        hits=sum(value <= FOUND_MEV_PER_ATOM for value in best),
+        cells=cells,
+        method=METHOD,
+        source=source_text(named),
+        grade=named.grade,
+        warnings=warnings + library_notices(named),
+    )
+
+
+def targeted(parent: Parent, composition: str | None, dope: Sequence[str]) -> Parent:
+    """The parent with another composition to reach.
+
+    Raises
+    ------
+    CompositionError, BadOptionError
+    """
+    if composition is not None:
+        wanted = parse_formula(composition)
+        if unknown := sorted(set(wanted) - set(parent.charges)):
+            raise CompositionError(
+                f"{parent.name} has no site for {unknown[0]}; say where it goes with --dope {unknown[0]}=0.25@"
+                f"{parent.classes[0].wyckoff or parent.classes[0].label}"
+            )
+        if abs(total := charge_of(wanted, parent.charges)) > 1e-6:
+            raise CompositionError(
+                f"{formula_text(wanted)} has charge {total:+.3g} per formula unit; change an amount until it is zero"
+            )
+        parent = replace(parent, formula=wanted)
+    for text in dope:
+        parent = _doped(parent, text)
+    return parent
+
+
+_DOPANT = re.compile(r"(?P<element>[A-Z][a-z]?)(?P<state>[+-]?\d+)?=(?P<amount>[0-9.]+)@(?P<where>\w+)")
+
+
+def _doped(parent: Parent, text: str) -> Parent:
+    match = _DOPANT.fullmatch(text.replace(" ", ""))
+    if match is None:
+        raise BadOptionError(f"--dope {text!r}: write ELEMENT=AMOUNT@SITE, for example Al=0.25@24d or Ta=0.6@Zr1")
+    element, where = match["element"], match["where"]
+    try:
+        amount = Fraction(match["amount"]).limit_denominator(1000)
+    except (ValueError, ZeroDivisionError) as error:
+        raise BadOptionError(f"--dope {text!r}: {match['amount']} is not a number") from error
+    hosts = [n for n, kind in enumerate(parent.classes) if where in (kind.label, kind.wyckoff)]
+    if not hosts:
+        known = ", ".join(f"{kind.wyckoff} ({kind.label})" for kind in parent.classes)
+        raise BadOptionError(f"--dope {text!r}: {parent.name} has no site {where}; it has {known}")
+    charge = _oxidation(parent, element, match["state"], text)
+    classes = list(parent.classes)
+    formula = {**parent.formula, element: parent.formula.get(element, Fraction(0)) + amount}
+    room = Fraction(0)
+    for n in hosts:
+        kind = classes[n]
+        room += Fraction(int((parent.primitive.numbers == n + 1).sum()), parent.per_primitive)
+        if kind.full:
+            replaced = max(kind.species, key=lambda name: parent.formula.get(name, Fraction(0)))
+            formula[replaced] -= amount
+        if element not in kind.species:
+            classes[n] = SiteClass(kind.label, kind.wyckoff, (*kind.species, element), kind.full)
+    if amount > room or any(value < 0 for value in formula.values()):
+        raise CompositionError(f"--dope {text!r}: {where} has room for {float(room):g} per formula unit")
+    charges = {**parent.charges, element: charge}
+    mobile = {name for kind in classes if not kind.full for name in kind.species if name != element}
+    excess = charge_of(formula, charges)
+    if abs(excess) > 1e-9:
+        candidates = [name for name in formula if name in mobile and charges[name]]
+        if not candidates:
+            raise CompositionError(
+                f"--dope {text!r} leaves a charge of {excess:+.3g} per formula unit and {parent.name} has no partly "
+                "filled sites to make up for it; dope a second element"
+            )
+        name = candidates[0]
+        formula[name] -= Fraction(excess / charges[name]).limit_denominator(1000)
+        if formula[name] < 0:
+            raise CompositionError(f"--dope {text!r} would need {float(formula[name]):g} {name} per formula unit")
+    ordered = {name: value for name, value in formula.items() if value}
+    apart = tuple(
+        (
+            tuple(sorted({*elements, element}))
+            if elements and set(elements) & mobile and not _full(classes, hosts)
+            else elements,
+            d,
+        )
+        for elements, d in parent.apart
+    )
+    return replace(parent, classes=tuple(classes), formula=ordered, charges=charges, apart=apart)
+
+
+def _full(classes: Sequence[SiteClass], hosts: Sequence[int]) -> bool:
+    return all(classes[n].full for n in hosts)
+
+
+def _oxidation(parent: Parent, element: str, given: str | None, text: str) -> float:
+    if given is not None:
+        return float(given)
+    if element in parent.charges:
+        return parent.charges[element]
+    from pymatgen.core import Element
+
+    try:
+        common = Element(element).common_oxidation_states
+    except ValueError as error:
+        raise BadOptionError(f"--dope {text!r}: {element} is no element") from error
+    if len(common) != 1:
+        raise CompositionError(
+            f"--dope {text!r}: {element} has several oxidation states; give one, as in {element}{'+3'}=0.1@{parent.classes[0].wyckoff}"
+        )
+    return float(common[0])
+
+
+def _cell(
+    parent: Parent, cell: str | int | Sequence[int] | np.ndarray | None, most_atoms: int
+) -> tuple[Atoms, tuple[Mapping[str, object], ...]]:
+    """The sites to fill, and which cells were considered."""
+    exact = smallest_multiple(parent.formula, parent.per_primitive)
+    per_unit = float(sum(parent.formula.values()))
+    cells = tuple(_about_cell(parent, n) for n in range(1, min(exact, 12) + 1))
+    if exact > 12:
+        cells += (_about_cell(parent, exact),)
+    if cell is None:
+        atoms = round(exact * parent.per_primitive * per_unit)
+        if atoms > most_atoms:
+            largest = max(1, int(most_atoms / (parent.per_primitive * per_unit)))
+            nearest = _about_cell(parent, largest)
+            raise CompositionError(
+                f"{formula_text(parent.formula)} needs {atoms} atoms, more than {most_atoms}; raise --max-atoms, or take "
+                f"--cell {largest} ({nearest['atoms']} atoms)",
+                str(nearest["formula"]),
+            )
+        return roundest(parent.primitive, exact), cells
+    if cell == "primitive":
+        return parent.primitive, cells
+    if cell == "conventional":
+        return parent.conventional, cells
+    if isinstance(cell, str):
+        raise BadOptionError(f"--cell {cell}: give primitive, conventional, a number of primitive cells, or a,b,c")
+    shape = np.array(cell, dtype=int)
+    if shape.shape == () and shape > 0:
+        return roundest(parent.primitive, int(shape)), cells
+    matrix = np.diag(shape) if shape.shape == (3,) else shape
+    if matrix.shape != (3, 3) or round(np.linalg.det(matrix)) < 1:
+        raise BadOptionError(f"--cell {cell}: multiples of the conventional cell must be above zero")
+    return supercell(parent.conventional, matrix), cells
+
+
+def _about_cell(parent: Parent, copies: int) -> dict[str, object]:
+    places = parent.primitive if copies == 1 else parent.primitive.repeat((copies, 1, 1))
+    units = parent.per_primitive * copies
+    counts = nearest_counts(parent.formula, units, parent.charges, parent.families(places))
+    return {
+        "primitive_cells": copies,
+        "formula_units": units,
+        "atoms": sum(counts.values()),
+        "formula": formula_text({name: Fraction(count, units) for name, count in counts.items()}),
+        "exact": not deviation(parent.formula, counts, units),
+    }
+
+
+def composition_notices(parent: Parent, counts: Mapping[str, int], units: int) -> tuple[Notice, ...]:
+    """A warning when the model is a neighbour of the composition, not the composition."""
+    off = deviation(parent.formula, counts, units)
+    if not off:
+        return ()
+    held = formula_text({name: Fraction(count, units) for name, count in counts.items()})
+    told = ", ".join(f"{name} {value:+.3f}" for name, value in off.items())
+    return (
+        Notice(
+            "nearest-composition",
+            f"{units} formula units cannot hold {formula_text(parent.formula)} exactly; this is {held} ({told} per formula unit)",
+        ),
+    )
+
+
+def library_notices(crystal: Crystal) -> tuple[Notice, ...]:
+    """A warning when nobody has read the source of the crystal's coordinates."""
+    if crystal.read != "memory" and crystal.grade != "assumed":
+        return ()
+    return (
+        Notice("assumed-coordinates", f"the coordinates of {crystal.name} are {crystal.grade}: {source_text(crystal)}"),
+    )
+
+
+def source_text(crystal: Crystal) -> str:
+    """Where a crystal's coordinates come from, and what of it was read."""
+    doi = f", doi {crystal.doi}" if crystal.doi else ""
+    return f"{crystal.citation}{doi} (read: {crystal.read}; {crystal.where})"
+
+
+def lowest_by_seed(found: Sequence[Fillings], atoms: int) -> tuple[float, ...]:
+    """Lowest energy of each search above the lowest of all, meV/atom."""
+    lowest = np.array([each.energies_eV.min() for each in found])
+    return tuple(float(value) for value in np.round((lowest - lowest.min()) / atoms * 1e3, 6))
+
+
+def _distinct(
+    parent: Parent, places: Atoms, problem: Sites, found: Sequence[Fillings], keep: int
+) -> tuple[CrystalModel, ...]:
+    images = permutations(places)
+    candidates = sorted(
+        (
+            (energy, each.seed, state)
+            for each in found
+            for energy, state in zip(each.energies_eV, each.states, strict=True)
+        ),
+        key=lambda item: (round(item[0], 4), item[1]),
+    )
+    met: dict[bytes, dict[str, Any]] = {}
+    for energy, seed, state in candidates:
+        orbit = np.unique(state.astype(np.int8)[images], axis=0)
+        name = orbit[0].tobytes()  # np.unique sorts: the first row stands for all
+        if name in met:
+            met[name]["seeds"].add(seed)
+        else:
+            met[name] = {"energy": energy, "state": state, "degeneracy": len(orbit), "seeds": {seed}}
+    chosen = sorted(met.values(), key=lambda item: item["energy"])[:keep]
+    lowest = chosen[0]["energy"]
+    reach = shells(parent)
+    models = []
+    for number, item in enumerate(chosen, start=1):
+        atoms = filled_atoms(problem, item["state"])
+        atoms.info["name"] = name = f"{parent.name}-{number}"
+        models.append(
+            CrystalModel(
+                name=name,
+                kind="bulk",
+                atoms=atoms,
+                formula=formula_of(atoms),
+                atom_count=len(atoms),
+                charge_e=float(atoms.get_initial_charges().sum()),
+                electrostatic_eV=item["energy"],
+                above_lowest_meV_per_atom=(item["energy"] - lowest) / len(atoms) * 1e3,
+                degeneracy=item["degeneracy"],
+                found_by=len(item["seeds"]),
+                shortest_A=shortest_distances(atoms),
+                coordination=coordination_numbers(atoms, reach),
+            )
+        )
+    return tuple(models)
+
+
+def rescore(models: CrystalModels, energy: Callable[[Atoms], float], method: str) -> CrystalModels:
+    """The same models, ranked by another energy.
+
+    Parameters
+    ----------
+    models : CrystalModels
+    energy : callable
+        Atoms to eV, for example ``lambda atoms: calculator.get_potential_energy(atoms)``; it may relax them in place.
+    method : str
+        What it is, in words.
+    """
+    scored = []
+    for model in models.models:
+        atoms = model.atoms.copy()
+        scored.append((float(energy(atoms)), model, atoms))
+    scored.sort(key=lambda item: item[0])
+    lowest = scored[0][0]
+    ranked = tuple(
+        dataclasses.replace(
+            model,
+            atoms=atoms,
+            rescored_eV=value,
+            above_lowest_meV_per_atom=(value - lowest) / model.atom_count * 1e3,
+        )
+        for value, model, atoms in scored
+    )
+    return dataclasses.replace(models, models=ranked, method=f"{models.method} Ranked again by {method}.")
