@@ -8,6 +8,7 @@ from atomflow.build.modelfiles import model_format, model_text
 from atomflow.build.molecules import molecule
 from atomflow.build.ordering import order, rescore
 from atomflow.build.particles import particle
+from atomflow.build.silica import Silica, amorphous_silica, silica_particle, silica_slab
 from atomflow.build.species import Species, find_species, list_species, species_names
 from atomflow.build.surfaces import slab
 
@@ -15,7 +16,9 @@ __all__ = [
     "Crystal",
     "CrystalModel",
     "CrystalModels",
+    "Silica",
     "Species",
+    "amorphous_silica",
     "conformers",
     "donor_atoms",
     "find_crystal",
@@ -29,6 +32,8 @@ __all__ = [
     "order",
     "particle",
     "rescore",
+    "silica_particle",
+    "silica_slab",
     "slab",
     "species_names",
 ]

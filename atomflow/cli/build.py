@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from atomflow.cli.build_crystals import build_crystal, build_particle, build_slab
+from atomflow.cli.build_crystals import build_crystal, build_particle, build_silica, build_slab
 from atomflow.errors import BadOptionError, OutputError
 
 
@@ -19,6 +19,7 @@ def build() -> None:
 build.add_command(build_crystal)
 build.add_command(build_slab)
 build.add_command(build_particle)
+build.add_command(build_silica)
 
 
 @build.command(name="molecule", context_settings={"max_content_width": 100})

@@ -1,4 +1,4 @@
-"""``atomflow build crystal | slab | particle``: ordered cells, surfaces and particles of crystals."""
+"""``atomflow build crystal | slab | particle | silica``: ordered cells, surfaces, particles, and glass."""
 
 from __future__ import annotations
 
@@ -161,6 +161,79 @@ def build_particle(what: str, radius: float | None, atoms: int | None, seeds: in
     _build(what, "particle", make, {"radius": radius, "atoms": atoms, "seeds": seeds, "keep": keep}, **common)
 
 
+@click.command(name="silica", context_settings={"max_content_width": 100})
+@click.argument("kind", type=click.Choice(["bulk", "slab", "particle"]))
+@click.option("--silicon", type=int, default=216, show_default=True, help="Silicon atoms of a bulk cell.")
+@click.option("--thickness", type=float, default=12.0, show_default=True, help="Of a slab, A.")
+@click.option("--size", type=float, default=20.0, show_default=True, help="Edge of a slab's cell, A.")
+@click.option("--radius", type=float, default=10.0, show_default=True, help="Of a particle, A.")
+@click.option("--silanols", type=float, default=None, help="Si-OH per nm2 before grafting [4.6].")
+@click.option("--grafts", type=float, default=0.0, show_default=True, help="-(CH2)3-SO3Li per nm2.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the network, the sites and the conformers.")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    help="A file (.extxyz .pdb .data .vasp .cif), with its picture beside it; or a folder with the report [silica-KIND].",
+)
+@store_option
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress, no table.")
+@engine_options
+def build_silica(
+    kind: str,
+    silicon: int,
+    thickness: float,
+    size: float,
+    radius: float,
+    silanols: float | None,
+    grafts: float,
+    seed: int,
+    out: Path | None,
+    store: Path,
+    engine: Engine,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Amorphous silica: a random network, or a slab or particle of it with silanols and lithium sulfonate grafts.
+
+    \b
+    Examples:
+      atomflow build silica bulk --silicon 216 -o glass.cif
+      atomflow build silica slab --thickness 12 --size 20 --grafts 1.0 -o grafted.extxyz
+      atomflow build silica particle --radius 10 --silanols 4.6 -o ball
+    """
+    from atomflow.build import amorphous_silica, model_format, silica_particle, silica_slab
+    from atomflow.report.crystal_report import silica_outcome, silica_summary
+
+    path = out or Path(f"silica-{kind}")
+    single = bool(path.suffix) or path.name.upper() == "POSCAR"
+    if single:
+        model_format(path, periodic=kind != "particle")
+    surface: dict[str, Any] = {"silanols_per_nm2": silanols, "grafts_per_nm2": grafts, "seed": seed}
+    calls: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
+        "bulk": (amorphous_silica, {"silicon": silicon, "seed": seed}),
+        "slab": (silica_slab, {"thickness_A": thickness, "size_A": size, **surface}),
+        "particle": (silica_particle, {"radius_A": radius, **surface}),
+    }
+    function, inputs = calls[kind]
+    with session(path.parent if single else path, store, engine, quiet) as current:
+        built = current.bench.flow.submit(function, **inputs).result()
+        if single:
+            _write_one(path, built.atoms, f"silica {kind}", True)
+        else:
+            outcome = silica_outcome(built)
+            result = finish(current, outcome, f"build-silica-{kind}", inputs)
+    if not single:
+        show(outcome, result, as_json, quiet)
+    elif as_json:
+        click.echo(json.dumps({**built.to_dict(), "file": str(path)}, indent=2, ensure_ascii=False))
+    elif not quiet:
+        click.echo(f"{silica_summary(built)} -> {path}")
+        for notice in built.warnings:
+            click.echo(f"warning [{notice.code}]: {notice.text}", err=True)
+
+
 def _build(
     what: str,
     kind: str,
@@ -181,7 +254,7 @@ def _build(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    from atomflow.build import model_format
+    from atomflow.build import model_format, rescore
     from atomflow.report.crystal_report import crystal_outcome
 
     crystal = _crystal(what, oxidation, formula)
@@ -189,15 +262,16 @@ def _build(
     single = bool(path.suffix) or path.name.upper() == "POSCAR"
     if single:
         model_format(path, periodic=kind != "particle")  # a suffix without a writer is told before the work
+    again = None if rerank is None else _energy_of(rerank)
     options: dict[str, Any] = {"composition": composition, "dope": dope, "seed": seed}
     if sweeps is not None:
         options["sweeps"] = sweeps
     with session(path.parent if single else path, store, engine, quiet) as current:
         models = make(crystal, current.bench.run, **options)
-        if rerank is not None:
-            models = _reranked(models, rerank)
+        if again is not None:
+            models = rescore(models, again, str(rerank))
         if single:
-            _write_one(path, models, picture)
+            _write_one(path, models.models[0].atoms, models.models[0].name, picture)
         else:
             outcome = crystal_outcome(models, picture)
             inputs = {"what": what, **own_inputs, **options, "dope": list(dope), "oxidation": list(oxidation)}
@@ -255,8 +329,8 @@ def _numbers(option: str, text: str, many: int) -> list[int]:
     return numbers
 
 
-def _reranked(models: Any, text: str) -> Any:
-    from atomflow.build import rescore
+def _energy_of(text: str) -> Callable[[Any], float]:
+    """Energies (eV) by a calculator of the registry."""
     from atomflow.calculators import build_calculator, parse_spec
 
     calculator = build_calculator(parse_spec(text))
@@ -267,21 +341,18 @@ def _reranked(models: Any, text: str) -> Any:
         atoms.calc = None
         return value
 
-    return rescore(models, energy, text)
+    return energy
 
 
-def _write_one(path: Path, models: Any, with_picture: bool) -> None:
+def _write_one(path: Path, atoms: Any, title: str, with_picture: bool) -> None:
     from atomflow.build import model_format, model_text
     from atomflow.model import write_atomically
     from atomflow.report.pictures import picture
 
-    best = models.models[0]
-    write_atomically(path, model_text(best.atoms, model_format(path, periodic=bool(best.atoms.pbc.any()))))
+    write_atomically(path, model_text(atoms, model_format(path, periodic=bool(atoms.pbc.any()))))
     if with_picture:
-        write_atomically(
-            path.with_suffix(".png") if path.suffix else path.with_name(path.name + ".png"),
-            picture(best.atoms, best.name),
-        )
+        beside = path.with_suffix(".png") if path.suffix else path.with_name(path.name + ".png")
+        write_atomically(beside, picture(atoms, title))
 
 
 def _say_one(path: Path, models: Any, current: Session, as_json: bool, quiet: bool) -> None:

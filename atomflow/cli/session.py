@@ -22,7 +22,7 @@ from rich.console import Console
 from atomflow import __version__
 from atomflow.cli.engines import Engine, engine_options
 from atomflow.cli.progress import StepsDisplay
-from atomflow.errors import BadOptionError, BranchesFailedError, CalculationError, OutputError, SCFError
+from atomflow.errors import BadOptionError, BranchesFailedError, CalculationError, OutputError, SCFError, UserError
 from atomflow.flow import Bench, Store
 from atomflow.model import Notice, write_atomically
 from atomflow.report import Outcome, write_outcome
@@ -87,6 +87,7 @@ def check_out(out: Path) -> None:
 def session(out: Path, store: Path, engine: Engine, quiet: bool) -> Iterator[Session]:
     """Run tasks, keep them in the store, with a progress bar on standard error."""
     engine.check()
+    made = not out.exists()
     check_out(out)
     kept = Store(store)
     console = Console(stderr=True, quiet=quiet)
@@ -110,6 +111,10 @@ def session(out: Path, store: Path, engine: Engine, quiet: bool) -> Iterator[Ses
         except BranchesFailedError as error:
             errors = [_with_log(e, out, n) if isinstance(e, SCFError) else e for n, e in enumerate(error.errors)]
             raise BranchesFailedError(errors, error.total) from error
+        except UserError:
+            if made and not any(out.iterdir()):
+                out.rmdir()
+            raise
 
 
 def _with_log(error: SCFError, out: Path, number: int = 0) -> SCFError:

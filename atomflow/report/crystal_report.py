@@ -9,7 +9,7 @@ from atomflow.report.outcome import Outcome
 from atomflow.report.pictures import picture
 
 if TYPE_CHECKING:
-    from atomflow.build import CrystalModel, CrystalModels
+    from atomflow.build import CrystalModel, CrystalModels, Silica
 
 _TITLES = {"bulk": "Ordered cells of {}", "slab": "Slabs of {}", "particle": "Particles of {}"}
 _REFERENCES = {
@@ -146,3 +146,50 @@ def _chart(models: CrystalModels) -> BarChart:
         series={"search": list(values)},
         caption="Zero: the search ended in the lowest model of all. Slabs: searches of all cuts; particles: each its own centre.",
     )
+
+
+def silica_summary(built: Silica) -> str:
+    """One line: what was built."""
+    parts = [f"silica {built.kind}: {built.formula}, {len(built.atoms)} atoms, charge {built.charge_e:+.0f}"]
+    if built.thickness_A is not None and built.area_A2 is not None:
+        parts.append(f"{built.area_A2:.0f} A2 in two faces x {built.thickness_A:.1f} A")
+    if built.radius_A is not None:
+        parts.append(f"radius {built.radius_A:.1f} A")
+    if built.silanols_per_nm2 is not None:
+        parts.append(f"{built.silanols_per_nm2:.2f} Si-OH and {built.grafts_per_nm2:.2f} grafts per nm2")
+    return ", ".join(parts) + "  [assumed]"
+
+
+def silica_outcome(built: Silica) -> Outcome:
+    """Everything that ``atomflow build silica`` leaves in a folder."""
+    from atomflow.build import model_text
+
+    name = f"silica-{built.kind}"
+    suffixes = (".cif", ".extxyz", ".data") if built.kind == "bulk" else (".extxyz", ".data", ".pdb")
+    files: dict[str, bytes | str] = {f"models/{name}{end}": model_text(built.atoms, end) for end in suffixes}
+    files[f"models/{name}.png"] = picture(built.atoms, f"{name}  {built.formula}")
+    columns = (
+        Column("formula", "Formula"),
+        Column("density_g_cm3", "Density", "g/cm³", 3),
+        Column("area_A2", "Area", "Å²", 1),
+        Column("thickness_A", "Thickness", "Å", 2),
+        Column("radius_A", "Radius", "Å", 2),
+        Column("silanols_per_nm2", "Si-OH", "nm⁻²", 2),
+        Column("grafts_per_nm2", "Grafts", "nm⁻²", 2),
+        Column("sites", "Silicon sites"),
+        Column("dipole_z_eA", "Dipole along z", "e Å", 3),
+    )
+    row: dict[str, Any] = {column.key: getattr(built, column.key, None) for column in columns}
+    row["sites"] = ", ".join(f"{site} {count}" for site, count in built.silicon_sites.items())
+    row["dipole_z_eA"] = float(built.dipole_eA[2]) if built.kind == "slab" else None
+    present = tuple(column for column in columns if row[column.key] not in (None, ""))
+    report = Report(
+        title=f"Amorphous silica: {built.kind}",
+        question="What does this model of silica hold?",
+        answer=silica_summary(built),
+        tables=(Table("Silica", present, (row,)),),
+        views=(View(name, built.atoms, built.formula),),
+        method=(built.method,),
+        warnings=built.warnings,
+    )
+    return Outcome(results={"silica": (built,)}, report=report, attachments=files)
