@@ -220,13 +220,13 @@ def test_says_where_it_comes_from(name):
 
 
 def test_llzo_agrees_with_an_independent_refinement():
-    """Positions typed from memory against those of ICSD 238685; the cells differ by thermal expansion."""
+    """Positions at 300 K (COD 7215448, with Al) against ICSD 238685 (no Al, 1273 K); cells differ by expansion."""
     ours, theirs = find_crystal("LLZO").structure, load_crystal(DATA / "llzo_1273K.cif").structure
     for label in ("La1", "Zr1", "Li1", "Li2", "O1"):
         one = np.array([s.frac_coords for s in ours if s.label == label])
         other = np.array([s.frac_coords for s in theirs if s.label == label])
         assert len(one) == len(other)
-        assert ours.lattice.get_all_distances(one, other).min(axis=1).max() < 0.04
+        assert ours.lattice.get_all_distances(one, other).min(axis=1).max() < (0.07 if label == "Li2" else 0.04)
     assert held(theirs)["Li"] / 8 == pytest.approx(7.0, abs=0.01)
 
 
