@@ -32,6 +32,7 @@ from atomflow.build.silica_network import (
     sound,
     terminal,
     volume_per_silicon,
+    worst_grade,
 )
 from atomflow.errors import BadOptionError
 from atomflow.model import Notice, Resources, Result, record, step
@@ -77,6 +78,8 @@ class Silica(Result):
         Number of silicon by environment: Qn has n bridges and 4 - n OH; Tn has n bridges and a carbon.
     network_energy_eV : float
         Of the Keating-like potential: strain of the network.
+    grade : str
+        The lowest among the constants of ``structures/silica.yaml``.
     warnings : tuple of Notice
     """
 
@@ -100,6 +103,7 @@ class Silica(Result):
     network_energy_eV: float
     seed: int
     method: str
+    grade: str
     warnings: tuple[Notice, ...] = ()
 
 
@@ -385,6 +389,7 @@ def _result(
         silicon_sites=sites,
         network_energy_eV=body.energy_eV,
         seed=seed,
+        grade=worst_grade(),
         method="bond-switched random network, Tu-Tersoff form (constants graded in structures/silica.yaml)"
         + ("" if kind == "bulk" else "; cut, condensed or hydrolysed to the silanol density; grafts by torsion trials"),
         warnings=_warnings(atoms, bonds, added),

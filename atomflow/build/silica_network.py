@@ -22,6 +22,7 @@ from ase.data import atomic_masses
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from atomflow.build.datafiles import GRADES
 from atomflow.errors import BadOptionError, CalculationError
 from atomflow.library import library_folder
 
@@ -90,6 +91,18 @@ def constants() -> dict[str, Any]:
     """What ``structures/silica.yaml`` says."""
     path = library_folder("structures") / "silica.yaml"
     return dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+
+
+def worst_grade() -> str:
+    """The lowest grade among the constants: what a model built with them can be trusted for."""
+
+    def grades(table: Any) -> list[str]:
+        if not isinstance(table, dict):
+            return []
+        own = [table["grade"]] if isinstance(table.get("grade"), str) else []
+        return own + [grade for value in table.values() for grade in grades(value)]
+
+    return max(grades(constants()), key=GRADES.index)
 
 
 def terms() -> np.ndarray:

@@ -157,7 +157,7 @@ def silica_summary(built: Silica) -> str:
         parts.append(f"radius {built.radius_A:.1f} A")
     if built.silanols_per_nm2 is not None:
         parts.append(f"{built.silanols_per_nm2:.2f} Si-OH and {built.grafts_per_nm2:.2f} grafts per nm2")
-    return ", ".join(parts) + "  [assumed]"
+    return ", ".join(parts) + f"  [{built.grade}]"
 
 
 def silica_outcome(built: Silica) -> Outcome:
