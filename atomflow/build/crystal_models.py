@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -12,6 +13,9 @@ from ase.neighborlist import neighbor_list
 
 from atomflow.build.filling import Sites
 from atomflow.model import Notice, Result, record
+
+#: Atoms this near to a face count as its surface, A.
+SURFACE_A = 3.0
 
 
 @record("atomflow.crystal-model/1")
@@ -35,14 +39,14 @@ class CrystalModel(Result):
         Of formal charges on ideal sites.
     above_lowest_meV_per_atom : float
         By the electrostatic energy, or by the calculator that ranked it again.
-    degeneracy : int or None
-        Symmetry images of it in the parent's sites, itself included.
     found_by : int
         Searches that found it.
     shortest_A : dict
         Shortest distance of each pair of elements, periodic images included.
     coordination : dict
         ``{"Zr-O": {"6": 8}}``: how many atoms have how many neighbours.
+    degeneracy : int or None
+        Symmetry images of a bulk ordering in the parent's sites, itself included.
     surface_coordination : dict or None
         The same for atoms within 3 A of a face.
     dipole_eA : tuple of three floats or None
@@ -61,10 +65,10 @@ class CrystalModel(Result):
     charge_e: float
     electrostatic_eV: float
     above_lowest_meV_per_atom: float
-    degeneracy: int | None
     found_by: int
     shortest_A: Mapping[str, float]
     coordination: Mapping[str, Mapping[str, int]]
+    degeneracy: int | None = None
     surface_coordination: Mapping[str, Mapping[str, int]] | None = None
     dipole_eA: tuple[float, float, float] | None = None
     area_A2: float | None = None
@@ -91,8 +95,8 @@ class CrystalModels(Result):
     models : tuple of CrystalModel
     seeds, sweeps : int
         Independent searches, and the budget of each.
-    lowest_by_seed_meV_per_atom : tuple of float
-        What each search ended with, above the lowest of all.
+    lowest_by_seed_meV_per_atom : tuple of float or None
+        The lowest model of each search, above the lowest of all; None for a search that found no unpolar one.
     hits : int
         Searches within 1 meV/atom of the lowest.
     cells : tuple of dict
@@ -108,13 +112,72 @@ class CrystalModels(Result):
     models: tuple[CrystalModel, ...]
     seeds: int
     sweeps: int
-    lowest_by_seed_meV_per_atom: tuple[float, ...]
+    lowest_by_seed_meV_per_atom: tuple[float | None, ...]
     hits: int
     cells: tuple[Mapping[str, object], ...]
     method: str
     source: str
     grade: str
     warnings: tuple[Notice, ...] = ()
+
+
+def model_of(
+    sites: Sites,
+    state: np.ndarray,
+    *,
+    name: str,
+    kind: str,
+    energy_eV: float,
+    lowest_eV: float,
+    found_by: int,
+    shells: Mapping[tuple[str, str], float],
+    **geometry: Any,
+) -> CrystalModel:
+    """The model that a filling is, with everything that its atoms tell.
+
+    Parameters
+    ----------
+    sites, state
+        See :class:`~atomflow.build.filling.Sites`.
+    name, kind, energy_eV, found_by
+        As in :class:`CrystalModel`.
+    lowest_eV : float
+        Energy of the lowest model.
+    shells : mapping
+        Reach (A) of the first shell for each pair of cation and anion.
+    **geometry
+        Further fields of :class:`CrystalModel`.
+    """
+    atoms = filled_atoms(sites, state)
+    atoms.info["name"] = name
+    surface = None
+    if kind == "slab":
+        height = atoms.positions[:, 2]
+        surface = np.minimum(height - height.min(), height.max() - height) < SURFACE_A
+        geometry["thickness_A"] = float(np.ptp(height))
+        geometry["dipole_eA"] = (0.0, 0.0, float(sites.dipole_eA(state)[2]))
+    elif kind == "particle":
+        atoms.positions -= atoms.positions.mean(axis=0)
+        away = np.linalg.norm(atoms.positions, axis=1)
+        surface = away > away.max() - SURFACE_A
+        geometry["radius_A"] = float(away.max())
+        geometry["dipole_eA"] = tuple(float(x) for x in sites.dipole_eA(state))
+    if surface is not None:
+        geometry["surface_coordination"] = coordination_numbers(atoms, shells, surface)
+    return CrystalModel(
+        name=name,
+        kind=kind,
+        atoms=atoms,
+        formula=formula_of(atoms),
+        atom_count=len(atoms),
+        charge_e=float(atoms.get_initial_charges().sum()),
+        electrostatic_eV=float(energy_eV),
+        above_lowest_meV_per_atom=float((energy_eV - lowest_eV) / len(atoms) * 1e3),
+        found_by=found_by,
+        shortest_A=shortest_distances(atoms),
+        coordination=coordination_numbers(atoms, shells),
+        **geometry,
+    )
 
 
 def filled_atoms(sites: Sites, state: np.ndarray) -> Atoms:

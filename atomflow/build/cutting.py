@@ -11,8 +11,6 @@ from atomflow.build.parent import Parent
 
 #: A first shell reaches this much further than its shortest bond: La-O in garnets is 2.51-2.59 A, the next above 3.2.
 SHELL = 1.2
-#: Atoms this near to a face count as its surface, A.
-SURFACE_A = 3.0
 
 
 def frame_classes(parent: Parent, crystal: Crystal) -> list[int]:

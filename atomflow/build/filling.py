@@ -1,7 +1,7 @@
 """Which species sits on which site: the one question behind ordering a crystal, ending a slab and rounding a particle.
 
 :class:`Sites` are places, what may fill each, and how many of each species there must be. :func:`fill` looks for the
-fillings of lowest electrostatic energy by replica exchange: some twenty copies at temperatures from far above to far
+fillings of lowest electrostatic energy by replica exchange: some two dozen copies at temperatures from far above to far
 below the energy of a misplaced ion, which trade places, so that none stays jammed. Formal charges on ideal sites know
 nothing of relaxation or of covalent bonds, so several distinct fillings are returned, never only the lowest.
 """
@@ -20,11 +20,11 @@ from atomflow.model import Resources, record, step
 
 #: Penalty of two ions on sites that exclude each other, eV. Soft, because a hard exclusion jams.
 PENALTY_EV = 8.0
-#: Coldest and hottest replica (eV) and their number.
-TEMPERATURES_EV = (0.03, 4.0)
-REPLICAS = 24
-#: Half of the exchanges are tried between sites nearer than this, A: a hop in a garnet is 1.6-2.5 A.
-NEAR_A = 4.0
+#: Coldest replica, eV, and the ratio of neighbouring temperatures.
+COLDEST_EV = 0.06
+TEMPERATURE_RATIO = 1.2
+#: Half of the exchanges are tried between sites nearer than this, A: a hop in a garnet is 1.6-2.5 A (4 A: half the hits).
+NEAR_A = 2.7
 #: After the search every minimum is quenched once more with the penalty on its dipole multiplied by this.
 _FINAL_WEIGHT = 30.0
 
@@ -147,13 +147,17 @@ class Fillings:
     energies_eV: np.ndarray
     seed: int
 
+    def only(self, chosen: np.ndarray) -> Fillings:
+        """Those that a truth value for each picks out."""
+        return Fillings(self.states[chosen], self.energies_eV[chosen], self.seed)
+
 
 def _needs(sites: Sites, **_: object) -> Resources:
     return Resources(cores=1, memory_GB=1.0, estimate_s=2.0 + len(sites) ** 2 / 2e4)
 
 
 @step(version="1", resources=_needs)
-def fill(sites: Sites, seed: int, sweeps: int = 6000, keep: int = 20) -> Fillings:
+def fill(sites: Sites, seed: int, sweeps: int = 6000, keep: int = 20, hottest_eV: float = 4.0) -> Fillings:
     """Search for the fillings of lowest energy, once, from one random start.
 
     Parameters
@@ -161,9 +165,11 @@ def fill(sites: Sites, seed: int, sweeps: int = 6000, keep: int = 20) -> Filling
     sites : Sites
     seed : int
     sweeps : int
-        The budget: every one of the 24 replicas makes this many attempts for each site with a choice.
+        The budget: every replica makes this many attempts for each site with a choice.
     keep : int
         Distinct minima kept.
+    hottest_eV : float
+        Temperature of the hottest replica; 4 eV gives 24 of them. It must move the ions of highest charge.
 
     Returns
     -------
@@ -190,6 +196,7 @@ def fill(sites: Sites, seed: int, sweeps: int = 6000, keep: int = 20) -> Filling
     if not len(active):
         return Fillings(start[None, :], np.array([sites.energy_eV(start, matrix)]), seed)
     near, count = _neighbour_table(sites, active)
+    replicas = 1 + round(np.log(hottest_eV / COLDEST_EV) / np.log(TEMPERATURE_RATIO))
     energies, states = exchange_replicas(
         np.ascontiguousarray(biased),
         penalty,
@@ -200,7 +207,7 @@ def fill(sites: Sites, seed: int, sweeps: int = 6000, keep: int = 20) -> Filling
         near,
         count,
         start,
-        np.geomspace(*TEMPERATURES_EV, REPLICAS),
+        np.geomspace(COLDEST_EV, hottest_eV, replicas),
         sweeps,
         max(1, min(20, sweeps // 10)),
         keep,

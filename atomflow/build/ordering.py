@@ -23,10 +23,7 @@ from atomflow.build.composition import (
 from atomflow.build.crystal_models import (
     CrystalModel,
     CrystalModels,
-    coordination_numbers,
-    filled_atoms,
-    formula_of,
-    shortest_distances,
+    model_of,
 )
 from atomflow.build.crystals import Crystal, find_crystal
 from atomflow.build.cutting import shells
@@ -44,7 +41,7 @@ FOUND_MEV_PER_ATOM = 1.0
 
 METHOD = (
     "Electrostatic (Ewald) energy of formal charges on the ideal sites, minimised by replica exchange (24 replicas, "
-    "0.03 to 4 eV) of exchanges of two sites; ions on sites that exclude each other cost 8 eV and occur in no model. "
+    "0.06 to 4 eV) of exchanges of two sites; ions on sites that exclude each other cost 8 eV and occur in no model. "
     "Relaxation and covalent bonding are left out: rank the distinct orderings again with a better calculator."
 )
 
@@ -115,29 +112,55 @@ def order(
     places, cells = _cell(parent, cell, most_atoms)
     units = formula_units(parent, places)
     counts = nearest_counts(parent.formula, units, parent.charges, parent.families(places))
-    warnings = composition_notices(parent, counts, units)
     problem = parent.sites(places, counts)
     found = run(fill, [(problem, seed + n, sweeps, 4 * keep) for n in range(seeds)])
-    best = lowest_by_seed(found, sum(counts.values()))
     models = _distinct(parent, places, problem, found, keep)
-    if any(problem.too_near(state) for state in found[0].states[:1]):
-        warnings += (Notice("sites-crowded", "some ions sit nearer to each other than this crystal's sites allow"),)
+    warnings: tuple[Notice, ...] = ()
+    if problem.too_near(min(found, key=lambda each: float(each.energies_eV.min())).states[0]):
+        warnings = (Notice("sites-crowded", "some ions sit nearer to each other than this crystal's sites allow"),)
+    return gathered(parent, named, models, counts, units, found, (seeds, sweeps), METHOD, cells, warnings)
+
+
+def gathered(
+    parent: Parent,
+    crystal: Crystal,
+    models: tuple[CrystalModel, ...],
+    counts: Mapping[str, int],
+    units: int,
+    found: Sequence[Fillings],
+    budget: tuple[int, int],
+    method: str,
+    cells: tuple[Mapping[str, object], ...] = (),
+    warnings: tuple[Notice, ...] = (),
+) -> CrystalModels:
+    """Models with what the searches for them say, and what may mislead about them.
+
+    Parameters
+    ----------
+    counts : mapping
+        Ions of each species in a model of ``units`` formula units.
+    found : sequence of Fillings
+        Of every search.
+    budget : tuple of two ints
+        Seeds, and sweeps of each search.
+    """
+    best = lowest_by_seed(found, models[0].atom_count)
     return CrystalModels(
         crystal=parent.name,
-        kind="bulk",
+        kind=models[0].kind,
         target=formula_text(parent.formula),
         formula=formula_text({name: Fraction(count, units) for name, count in counts.items()}),
         formula_units=units,
         models=models,
-        seeds=seeds,
-        sweeps=sweeps,
+        seeds=budget[0],
+        sweeps=budget[1],
         lowest_by_seed_meV_per_atom=best,
-        hits=sum(value <= FOUND_MEV_PER_ATOM for value in best),
+        hits=sum(value is not None and value <= FOUND_MEV_PER_ATOM for value in best),
         cells=cells,
-        method=METHOD,
-        source=source_text(named),
-        grade=named.grade,
-        warnings=warnings + library_notices(named),
+        method=method,
+        source=source_text(crystal),
+        grade=crystal.grade,
+        warnings=warnings + composition_notices(parent, counts, units) + library_notices(crystal),
     )
 
 
@@ -322,10 +345,11 @@ def source_text(crystal: Crystal) -> str:
     return f"{crystal.citation}{doi} (read: {crystal.read}; {crystal.where})"
 
 
-def lowest_by_seed(found: Sequence[Fillings], atoms: int) -> tuple[float, ...]:
-    """Lowest energy of each search above the lowest of all, meV/atom."""
-    lowest = np.array([each.energies_eV.min() for each in found])
-    return tuple(float(value) for value in np.round((lowest - lowest.min()) / atoms * 1e3, 6))
+def lowest_by_seed(found: Sequence[Fillings], atoms: int) -> tuple[float | None, ...]:
+    """Lowest energy of each search above the lowest of all, meV/atom; None for one that found nothing."""
+    lowest = np.array([each.energies_eV.min(initial=np.inf) for each in found])
+    above = np.round((lowest - lowest.min()) / atoms * 1e3, 6)
+    return tuple(float(value) if np.isfinite(value) else None for value in above)
 
 
 def _distinct(
@@ -351,27 +375,20 @@ def _distinct(
     chosen = sorted(met.values(), key=lambda item: item["energy"])[:keep]
     lowest = chosen[0]["energy"]
     reach = shells(parent)
-    models = []
-    for number, item in enumerate(chosen, start=1):
-        atoms = filled_atoms(problem, item["state"])
-        atoms.info["name"] = name = f"{parent.name}-{number}"
-        models.append(
-            CrystalModel(
-                name=name,
-                kind="bulk",
-                atoms=atoms,
-                formula=formula_of(atoms),
-                atom_count=len(atoms),
-                charge_e=float(atoms.get_initial_charges().sum()),
-                electrostatic_eV=item["energy"],
-                above_lowest_meV_per_atom=(item["energy"] - lowest) / len(atoms) * 1e3,
-                degeneracy=item["degeneracy"],
-                found_by=len(item["seeds"]),
-                shortest_A=shortest_distances(atoms),
-                coordination=coordination_numbers(atoms, reach),
-            )
+    return tuple(
+        model_of(
+            problem,
+            item["state"],
+            name=f"{parent.name}-{number}",
+            kind="bulk",
+            energy_eV=item["energy"],
+            lowest_eV=lowest,
+            found_by=len(item["seeds"]),
+            shells=reach,
+            degeneracy=item["degeneracy"],
         )
-    return tuple(models)
+        for number, item in enumerate(chosen, start=1)
+    )
 
 
 def rescore(models: CrystalModels, energy: Callable[[Atoms], float], method: str) -> CrystalModels:

@@ -14,28 +14,15 @@ import numpy as np
 from ase import Atoms
 from scipy.spatial import cKDTree
 
-from atomflow.build.composition import Family, formula_text, nearest_counts
+from atomflow.build.composition import Family, nearest_counts
 from atomflow.build.crystal_models import (
-    CrystalModel,
     CrystalModels,
-    coordination_numbers,
-    filled_atoms,
-    formula_of,
-    shortest_distances,
+    model_of,
 )
 from atomflow.build.crystals import Crystal, find_crystal
-from atomflow.build.cutting import SURFACE_A, frame_classes, ligands, shells
+from atomflow.build.cutting import frame_classes, ligands, shells
 from atomflow.build.filling import Sites, fill
-from atomflow.build.ordering import (
-    FOUND_MEV_PER_ATOM,
-    Run,
-    composition_notices,
-    library_notices,
-    lowest_by_seed,
-    one_by_one,
-    source_text,
-    targeted,
-)
+from atomflow.build.ordering import Run, gathered, one_by_one, targeted
 from atomflow.build.parent import Parent, parent_of
 from atomflow.errors import BadOptionError, CutError
 
@@ -46,6 +33,10 @@ MOST_DIPOLE_EA_PER_100 = 1.0
 _SPARE = 1.5
 #: Cost of a dipole in the search, eV/(e A)^2 along each axis.
 _DIPOLE_WEIGHT = 0.03
+#: Hottest replica, eV: trivalent ions find their sites.
+_HOTTEST_EV = 10.0
+#: Minima kept by each search, to find some with little dipole among them.
+_KEEP = 40
 #: Largest particle that is made: the search keeps matrices of all sites, some 8 bytes x (3 x atoms)^2.
 MOST_ATOMS = 3000
 
@@ -101,42 +92,44 @@ def particle(
     )
     counts = nearest_counts(parent.formula, units, parent.charges, families)
     problems = [_sites(parent, named, units, counts, np.random.default_rng(seed + n)) for n in range(seeds)]
-    found = run(fill, [(problem, seed + n, sweeps, 4 * keep) for n, problem in enumerate(problems)])
+    searches = [(problem, seed + n, sweeps, max(_KEEP, 4 * keep), _HOTTEST_EV) for n, problem in enumerate(problems)]
+    found = run(fill, searches)
     total = sum(counts.values())
     limit = MOST_DIPOLE_EA_PER_100 * total / 100
-    scored = sorted(
+    dipoles = [
+        np.array([np.linalg.norm(problem.dipole_eA(state)) for state in each.states])
+        for problem, each in zip(problems, found, strict=True)
+    ]
+    unpolar = [each.only(dipole < limit) for each, dipole in zip(found, dipoles, strict=True)]
+    flat = sorted(
         (
-            (energy, n, state, float(np.linalg.norm(problems[n].dipole_eA(state))))
-            for n, each in enumerate(found)
+            (energy, n, state)
+            for n, each in enumerate(unpolar)
             for energy, state in zip(each.energies_eV, each.states, strict=True)
         ),
         key=lambda item: (round(item[0], 4), item[1]),
     )
-    flat = [item for item in scored if item[3] < limit]
     if not flat:
+        least = min(float(dipole.min()) for dipole in dipoles)
         raise CutError(
-            f"{parent.name}: the least dipole of {total} atoms is {min(item[3] for item in scored):.1f} e A, and "
-            f"{limit:.1f} is wanted; take more --seeds, or another size"
+            f"{parent.name}: the least dipole of {total} atoms is {least:.1f} e A, and {limit:.1f} is wanted; "
+            "take more --seeds, or another size"
         )
-    best = lowest_by_seed(found, total)
-    warnings = composition_notices(parent, counts, units) + library_notices(named)
-    return CrystalModels(
-        crystal=parent.name,
-        kind="particle",
-        target=formula_text(parent.formula),
-        formula=formula_text({name: Fraction(number, units) for name, number in counts.items()}),
-        formula_units=units,
-        models=_models(parent, problems, flat[:keep]),
-        seeds=seeds,
-        sweeps=sweeps,
-        lowest_by_seed_meV_per_atom=best,
-        hits=sum(value <= FOUND_MEV_PER_ATOM for value in best),
-        cells=(),
-        method=METHOD,
-        source=source_text(named),
-        grade=named.grade,
-        warnings=warnings,
+    reach = shells(parent)
+    models = tuple(
+        model_of(
+            problems[n],
+            state,
+            name=f"{parent.name}-particle-{rank}",
+            kind="particle",
+            energy_eV=energy,
+            lowest_eV=flat[0][0],
+            found_by=1,
+            shells=reach,
+        )
+        for rank, (energy, n, state) in enumerate(flat[:keep], start=1)
     )
+    return gathered(parent, named, models, counts, units, unpolar, (seeds, sweeps), METHOD)
 
 
 def _formula_units(parent: Parent, radius_A: float | None, atoms: int | None) -> int:
@@ -237,37 +230,3 @@ def _wrapped(
         enough = [n for n in range(int(seen[open_here].max()), 0, -1) if (open_here & (seen >= n)).sum() >= wanted]
         taken = np.logical_or(taken, open_here & (seen >= (enough[0] if enough else 1)))
     return np.flatnonzero(taken)
-
-
-def _models(
-    parent: Parent, problems: Sequence[Sites], chosen: Sequence[tuple[float, int, np.ndarray, float]]
-) -> tuple[CrystalModel, ...]:
-    reach = shells(parent)
-    models = []
-    for rank, (energy, n, state, _) in enumerate(chosen, start=1):
-        atoms = filled_atoms(problems[n], state)
-        dipole = problems[n].dipole_eA(state)
-        atoms.positions -= atoms.positions.mean(axis=0)
-        name = f"{parent.name}-particle-{rank}"
-        atoms.info["name"] = name
-        from_centre = np.linalg.norm(atoms.positions, axis=1)
-        models.append(
-            CrystalModel(
-                name=name,
-                kind="particle",
-                atoms=atoms,
-                formula=formula_of(atoms),
-                atom_count=len(atoms),
-                charge_e=float(atoms.get_initial_charges().sum()),
-                electrostatic_eV=energy,
-                above_lowest_meV_per_atom=(energy - chosen[0][0]) / len(atoms) * 1e3,
-                degeneracy=None,
-                found_by=1,
-                shortest_A=shortest_distances(atoms),
-                coordination=coordination_numbers(atoms, reach),
-                surface_coordination=coordination_numbers(atoms, reach, from_centre > from_centre.max() - SURFACE_A),
-                dipole_eA=(float(dipole[0]), float(dipole[1]), float(dipole[2])),
-                radius_A=float(from_centre.max()),
-            )
-        )
-    return tuple(models)

@@ -11,34 +11,21 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from math import gcd
 
 import numpy as np
 from ase import Atoms
 
-from atomflow.build.composition import formula_text, nearest_counts
+from atomflow.build.composition import nearest_counts
 from atomflow.build.crystal_models import (
     CrystalModel,
     CrystalModels,
-    coordination_numbers,
-    filled_atoms,
-    formula_of,
-    shortest_distances,
+    model_of,
 )
 from atomflow.build.crystals import Crystal, find_crystal
-from atomflow.build.cutting import SURFACE_A, frame_classes, ligands, shells
+from atomflow.build.cutting import frame_classes, ligands, shells
 from atomflow.build.filling import Sites, fill
-from atomflow.build.ordering import (
-    FOUND_MEV_PER_ATOM,
-    Run,
-    composition_notices,
-    library_notices,
-    lowest_by_seed,
-    one_by_one,
-    source_text,
-    targeted,
-)
+from atomflow.build.ordering import Run, gathered, one_by_one, targeted
 from atomflow.build.parent import Parent, formula_units, parent_of, supercell
 from atomflow.errors import BadOptionError, CutError
 
@@ -47,7 +34,11 @@ MOST_DIPOLE_EA = 0.1
 #: How deep under a face an ion may change sides, A: the La of a garnet lie 1.6 A from the nearest cut.
 REACH_A = 2.5
 #: Cost of a dipole across the slab in the search, eV/(e A)^2.
-_DIPOLE_WEIGHT = 0.3
+_DIPOLE_WEIGHT = 0.1
+#: Hottest replica, eV: trivalent ions change faces.
+_HOTTEST_EV = 10.0
+#: Minima kept by each search, to find some without a dipole among them.
+_KEEP = 40
 #: Planes of the frame nearer than this are cut together, A.
 _PLANE_A = 0.4
 
@@ -134,7 +125,7 @@ def slab(
     dope: Sequence[str] = (),
     seeds: int = 4,
     seed: int = 0,
-    sweeps: int = 6000,
+    sweeps: int = 12000,
     keep: int = 3,
     run: Run = one_by_one,
 ) -> CrystalModels:
@@ -182,48 +173,32 @@ def slab(
     stack = layer.repeat((1, 1, count))
     counts = nearest_counts(parent.formula, units, parent.charges, parent.families(stack))
     problems = [_sites(parent, named, stack, counts, cut / count, vacuum_A) for cut in cuts]
-    searches = [(problem, seed + n, sweeps, 4 * keep) for problem in problems for n in range(seeds)]
+    searches = [
+        (problem, seed + n, sweeps, max(_KEEP, 4 * keep), _HOTTEST_EV) for problem in problems for n in range(seeds)
+    ]
     found = run(fill, searches)
-    scored = sorted(
+    dipoles = [
+        np.abs([problem.dipole_eA(state)[2] for state in each.states])
+        for (problem, *_), each in zip(searches, found, strict=True)
+    ]
+    unpolar = [each.only(dipole < MOST_DIPOLE_EA) for each, dipole in zip(found, dipoles, strict=True)]
+    flat = sorted(
         (
             (energy, search, state)
-            for search, each in enumerate(found)
+            for search, each in enumerate(unpolar)
             for energy, state in zip(each.energies_eV, each.states, strict=True)
         ),
         key=lambda item: (round(item[0], 4), item[1]),
     )
-    flat = [
-        (energy, search, state)
-        for energy, search, state in scored
-        if abs(searches[search][0].dipole_eA(state)[2]) < MOST_DIPOLE_EA
-    ]
     if not flat:
-        least = min(abs(searches[search][0].dipole_eA(state)[2]) for _, search, state in scored)
+        least = min(float(dipole.min()) for dipole in dipoles)
         raise CutError(
             f"{parent.name} {_bracket(plane.miller)}: the least dipole of {count} layers is {least:.2f} e A, "
             f"and {MOST_DIPOLE_EA} is wanted; take a larger surface cell with --repeat "
             f"{2 * repeat[0]},{repeat[1]}, other layers or more --seeds"
         )
     models = _models(parent, plane, searches, flat, keep)
-    best = lowest_by_seed(found, models[0].atom_count)
-    warnings = composition_notices(parent, counts, units) + library_notices(named)
-    return CrystalModels(
-        crystal=parent.name,
-        kind="slab",
-        target=formula_text(parent.formula),
-        formula=formula_text({name: Fraction(number, units) for name, number in counts.items()}),
-        formula_units=units,
-        models=models,
-        seeds=seeds,
-        sweeps=sweeps,
-        lowest_by_seed_meV_per_atom=best,
-        hits=sum(value <= FOUND_MEV_PER_ATOM for value in best),
-        cells=(),
-        method=METHOD,
-        source=source_text(named),
-        grade=named.grade,
-        warnings=warnings,
-    )
+    return gathered(parent, named, models, counts, units, unpolar, (seeds, sweeps), METHOD)
 
 
 def _bracket(miller: Sequence[int]) -> str:
@@ -296,7 +271,7 @@ def _sites(
 def _models(
     parent: Parent,
     plane: Plane,
-    searches: Sequence[tuple[Sites, int, int, int]],
+    searches: Sequence[tuple[Sites, int, int, int, float]],
     flat: Sequence[tuple[float, int, np.ndarray]],
     keep: int,
 ) -> tuple[CrystalModel, ...]:
@@ -312,32 +287,20 @@ def _models(
             chosen.append((energy, searches[search][0], state))
             finders.append({search})
     reach = shells(parent)
-    models = []
-    for number, ((energy, sites, state), by) in enumerate(zip(chosen, finders, strict=True), start=1):
-        atoms = filled_atoms(sites, state)
-        name = f"{parent.name}-{''.join(map(str, plane.miller))}-slab-{number}"
-        atoms.info["name"] = name
-        height = atoms.positions[:, 2]
-        near = np.minimum(height - height.min(), height.max() - height) < SURFACE_A
-        models.append(
-            CrystalModel(
-                name=name,
-                kind="slab",
-                atoms=atoms,
-                formula=formula_of(atoms),
-                atom_count=len(atoms),
-                charge_e=float(atoms.get_initial_charges().sum()),
-                electrostatic_eV=energy,
-                above_lowest_meV_per_atom=(energy - energies[0]) / len(atoms) * 1e3,
-                degeneracy=None,
-                found_by=len(by),
-                shortest_A=shortest_distances(atoms),
-                coordination=coordination_numbers(atoms, reach),
-                surface_coordination=coordination_numbers(atoms, reach, near),
-                dipole_eA=(0.0, 0.0, float(sites.dipole_eA(state)[2])),
-                area_A2=float(np.linalg.norm(np.cross(atoms.cell[0], atoms.cell[1]))),
-                thickness_A=float(np.ptp(height)),
-                miller=plane.miller,
-            )
+    indices = "".join(map(str, plane.miller))
+    area = float(np.linalg.norm(np.cross(chosen[0][1].lattice_A[0], chosen[0][1].lattice_A[1])))
+    return tuple(
+        model_of(
+            sites,
+            state,
+            name=f"{parent.name}-{indices}-slab-{number}",
+            kind="slab",
+            energy_eV=energy,
+            lowest_eV=energies[0],
+            found_by=len(by),
+            shells=reach,
+            area_A2=area,
+            miller=plane.miller,
         )
-    return tuple(models)
+        for number, ((energy, sites, state), by) in enumerate(zip(chosen, finders, strict=True), start=1)
+    )

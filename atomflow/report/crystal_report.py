@@ -34,7 +34,12 @@ def summary(models: CrystalModels) -> str:
         parts.append(f"{best.area_A2:.1f} A2 x {best.thickness_A:.1f} A")
     if best.radius_A is not None:
         parts.append(f"radius {best.radius_A:.1f} A")
-    parts.append(f"lowest found by {models.hits} of {len(models.lowest_by_seed_meV_per_atom)} searches")
+    searches = len(models.lowest_by_seed_meV_per_atom)
+    parts.append(
+        f"lowest of {searches} centres"
+        if models.kind == "particle"
+        else f"lowest found by {models.hits} of {searches} searches"
+    )
     return ", ".join(parts) + f"  [{models.grade}]"
 
 
