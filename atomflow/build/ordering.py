@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -13,11 +11,9 @@ import numpy as np
 from ase import Atoms
 
 from atomflow.build.composition import (
-    charge_of,
     deviation,
     formula_text,
     nearest_counts,
-    parse_formula,
     smallest_multiple,
 )
 from atomflow.build.crystal_models import (
@@ -27,8 +23,9 @@ from atomflow.build.crystal_models import (
 )
 from atomflow.build.crystals import Crystal, find_crystal
 from atomflow.build.cutting import shells
+from atomflow.build.doping import targeted
 from atomflow.build.filling import Fillings, Sites, fill
-from atomflow.build.parent import Parent, SiteClass, formula_units, parent_of, permutations, roundest, supercell
+from atomflow.build.parent import Parent, formula_units, parent_of, permutations, roundest, supercell
 from atomflow.errors import BadOptionError, CompositionError
 from atomflow.model import Notice
 
@@ -162,109 +159,6 @@ def gathered(
         grade=crystal.grade,
         warnings=warnings + composition_notices(parent, counts, units) + library_notices(crystal),
     )
-
-
-def targeted(parent: Parent, composition: str | None, dope: Sequence[str]) -> Parent:
-    """The parent with another composition to reach.
-
-    Raises
-    ------
-    CompositionError, BadOptionError
-    """
-    if composition is not None:
-        wanted = parse_formula(composition)
-        if unknown := sorted(set(wanted) - set(parent.charges)):
-            raise CompositionError(
-                f"{parent.name} has no site for {unknown[0]}; say where it goes with --dope {unknown[0]}=0.25@"
-                f"{parent.classes[0].wyckoff or parent.classes[0].label}"
-            )
-        if abs(total := charge_of(wanted, parent.charges)) > 1e-6:
-            raise CompositionError(
-                f"{formula_text(wanted)} has charge {total:+.3g} per formula unit; change an amount until it is zero"
-            )
-        parent = replace(parent, formula=wanted)
-    for text in dope:
-        parent = _doped(parent, text)
-    return parent
-
-
-_DOPANT = re.compile(r"(?P<element>[A-Z][a-z]?)(?P<state>[+-]?\d+)?=(?P<amount>[0-9.]+)@(?P<where>\w+)")
-
-
-def _doped(parent: Parent, text: str) -> Parent:
-    match = _DOPANT.fullmatch(text.replace(" ", ""))
-    if match is None:
-        raise BadOptionError(f"--dope {text!r}: write ELEMENT=AMOUNT@SITE, for example Al=0.25@24d or Ta=0.6@Zr1")
-    element, where = match["element"], match["where"]
-    try:
-        amount = Fraction(match["amount"]).limit_denominator(1000)
-    except (ValueError, ZeroDivisionError) as error:
-        raise BadOptionError(f"--dope {text!r}: {match['amount']} is not a number") from error
-    hosts = [n for n, kind in enumerate(parent.classes) if where in (kind.label, kind.wyckoff)]
-    if not hosts:
-        known = ", ".join(f"{kind.wyckoff} ({kind.label})" for kind in parent.classes)
-        raise BadOptionError(f"--dope {text!r}: {parent.name} has no site {where}; it has {known}")
-    charge = _oxidation(parent, element, match["state"], text)
-    classes = list(parent.classes)
-    formula = {**parent.formula, element: parent.formula.get(element, Fraction(0)) + amount}
-    room = Fraction(0)
-    for n in hosts:
-        kind = classes[n]
-        room += Fraction(int((parent.primitive.numbers == n + 1).sum()), parent.per_primitive)
-        if kind.full:
-            replaced = max(kind.species, key=lambda name: parent.formula.get(name, Fraction(0)))
-            formula[replaced] -= amount
-        if element not in kind.species:
-            classes[n] = SiteClass(kind.label, kind.wyckoff, (*kind.species, element), kind.full)
-    if amount > room or any(value < 0 for value in formula.values()):
-        raise CompositionError(f"--dope {text!r}: {where} has room for {float(room):g} per formula unit")
-    charges = {**parent.charges, element: charge}
-    mobile = {name for kind in classes if not kind.full for name in kind.species if name != element}
-    excess = charge_of(formula, charges)
-    if abs(excess) > 1e-9:
-        candidates = [name for name in formula if name in mobile and charges[name]]
-        if not candidates:
-            raise CompositionError(
-                f"--dope {text!r} leaves a charge of {excess:+.3g} per formula unit and {parent.name} has no partly "
-                "filled sites to make up for it; dope a second element"
-            )
-        name = candidates[0]
-        formula[name] -= Fraction(excess / charges[name]).limit_denominator(1000)
-        if formula[name] < 0:
-            raise CompositionError(f"--dope {text!r} would need {float(formula[name]):g} {name} per formula unit")
-    ordered = {name: value for name, value in formula.items() if value}
-    apart = tuple(
-        (
-            tuple(sorted({*elements, element}))
-            if elements and set(elements) & mobile and not _full(classes, hosts)
-            else elements,
-            d,
-        )
-        for elements, d in parent.apart
-    )
-    return replace(parent, classes=tuple(classes), formula=ordered, charges=charges, apart=apart)
-
-
-def _full(classes: Sequence[SiteClass], hosts: Sequence[int]) -> bool:
-    return all(classes[n].full for n in hosts)
-
-
-def _oxidation(parent: Parent, element: str, given: str | None, text: str) -> float:
-    if given is not None:
-        return float(given)
-    if element in parent.charges:
-        return parent.charges[element]
-    from pymatgen.core import Element
-
-    try:
-        common = Element(element).common_oxidation_states
-    except ValueError as error:
-        raise BadOptionError(f"--dope {text!r}: {element} is no element") from error
-    if len(common) != 1:
-        raise CompositionError(
-            f"--dope {text!r}: {element} has several oxidation states; give one, as in {element}{'+3'}=0.1@{parent.classes[0].wyckoff}"
-        )
-    return float(common[0])
 
 
 def _cell(

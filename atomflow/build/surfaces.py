@@ -24,8 +24,9 @@ from atomflow.build.crystal_models import (
 )
 from atomflow.build.crystals import Crystal, find_crystal
 from atomflow.build.cutting import frame_classes, ligands, shells
+from atomflow.build.doping import targeted
 from atomflow.build.filling import Sites, fill
-from atomflow.build.ordering import Run, gathered, one_by_one, targeted
+from atomflow.build.ordering import Run, gathered, one_by_one
 from atomflow.build.parent import Parent, formula_units, parent_of, supercell
 from atomflow.errors import BadOptionError, CutError
 
