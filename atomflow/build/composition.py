@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import reduce
-from math import gcd, lcm
+from math import lcm
 
 import numpy as np
 
@@ -46,12 +46,22 @@ def parse_formula(text: str) -> dict[str, Fraction]:
     from pymatgen.core import Composition
 
     try:
-        amounts = {str(k): Fraction(v).limit_denominator(1000) for k, v in Composition(text).get_el_amt_dict().items()}
+        amounts = {str(name): _exact(value) for name, value in Composition(text).get_el_amt_dict().items()}
     except (ValueError, KeyError, TypeError) as error:
         raise CompositionError(f"{text[:80]!r} is not a formula; write it like Li6.25Al0.25La3Zr2O12") from error
+    if vanished := [name for name, amount in amounts.items() if not amount]:
+        raise CompositionError(f"{text[:80]!r}: the amount of {vanished[0]} is too small; no cell could hold it")
     if not amounts:
         raise CompositionError("an empty formula; write one like Li6.25Al0.25La3Zr2O12")
     return amounts
+
+
+def _exact(amount: float) -> Fraction:
+    """The fraction that is meant: up to three decimals as they stand, 0.0333 as a thirtieth."""
+    if abs(amount * 1000 - round(amount * 1000)) < 1e-9:
+        return Fraction(round(amount * 1000), 1000)
+    simple = Fraction(amount).limit_denominator(200)
+    return simple if abs(float(simple) - amount) < 5.1e-5 and simple else Fraction(amount).limit_denominator(10000)
 
 
 def formula_text(amounts: Mapping[str, Fraction | float]) -> str:
@@ -63,10 +73,9 @@ def formula_text(amounts: Mapping[str, Fraction | float]) -> str:
     )
 
 
-def smallest_multiple(formula: Mapping[str, Fraction], per_cell: int) -> int:
+def smallest_multiple(formula: Mapping[str, Fraction], per_cell: Fraction | int) -> int:
     """How many primitive cells (of ``per_cell`` formula units) make all counts whole."""
-    whole = reduce(lcm, (amount.denominator for amount in formula.values()), 1)
-    return whole // gcd(whole, per_cell)
+    return reduce(lcm, ((amount * per_cell).denominator for amount in formula.values()), 1)
 
 
 def charge_of(formula: Mapping[str, Fraction], charges: Mapping[str, float]) -> float:
@@ -75,7 +84,7 @@ def charge_of(formula: Mapping[str, Fraction], charges: Mapping[str, float]) -> 
 
 
 def nearest_counts(
-    formula: Mapping[str, Fraction], units: int, charges: Mapping[str, float], families: tuple[Family, ...]
+    formula: Mapping[str, Fraction], units: Fraction | int, charges: Mapping[str, float], families: tuple[Family, ...]
 ) -> dict[str, int]:
     """Neutral whole counts nearest to a composition in ``units`` formula units.
 
@@ -91,7 +100,7 @@ def nearest_counts(
 
     names = list(formula)
     n = len(names)
-    target = np.array([float(formula[name]) * units for name in names])
+    target = np.array([float(formula[name] * units) for name in names])
     q = np.array([charges[name] for name in names])
     # Unknowns: the counts, then their deviations.
     rows = [LinearConstraint(np.concatenate([q, np.zeros(n)])[None, :], 0.0, 0.0)] if np.any(q) else []
@@ -106,7 +115,9 @@ def nearest_counts(
     weight = np.concatenate([-1e-6 * np.arange(n, 0, -1.0), np.maximum(np.abs(q), 1.0)])
     present = np.array([1.0 if formula[name] > 0 else 0.0 for name in names])
     bounds = Bounds(np.zeros(2 * n), np.concatenate([np.where(present > 0, np.inf, 0.0), np.full(n, np.inf)]))
-    answer = milp(weight, constraints=rows, integrality=np.concatenate([np.ones(n), np.zeros(n)]), bounds=bounds)
+    # Without presolve: HiGHS gives up in it on some garnets that have an answer.
+    kinds = np.concatenate([np.ones(n), np.zeros(n)])
+    answer = milp(weight, constraints=rows, integrality=kinds, bounds=bounds, options={"presolve": False})
     if answer.x is None:
         raise CompositionError(
             f"no neutral whole number of ions near {formula_text(formula)} fits the sites of {units} formula units; "
@@ -115,7 +126,7 @@ def nearest_counts(
     return {name: round(count) for name, count in zip(names, answer.x[:n], strict=True)}
 
 
-def deviation(formula: Mapping[str, Fraction], counts: Mapping[str, int], units: int) -> dict[str, float]:
+def deviation(formula: Mapping[str, Fraction], counts: Mapping[str, int], units: Fraction | int) -> dict[str, float]:
     """Counts per formula unit minus the target, elements without any left out."""
-    excess = {name: counts[name] / units - float(amount) for name, amount in formula.items()}
+    excess = {name: float(counts[name] / Fraction(units) - amount) for name, amount in formula.items()}
     return {name: value for name, value in excess.items() if abs(value) > 1e-9}

@@ -108,7 +108,7 @@ class CrystalModels(Result):
     kind: str
     target: str
     formula: str
-    formula_units: int
+    formula_units: float
     models: tuple[CrystalModel, ...]
     seeds: int
     sweeps: int

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from ase import Atoms
 from ase.neighborlist import neighbor_list
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import connected_components
 
 from atomflow.build.crystals import Crystal
 from atomflow.build.parent import Parent
 
-#: A first shell reaches this much further than its shortest bond: La-O in garnets is 2.51-2.59 A, the next above 3.2.
-SHELL = 1.2
+#: A first shell ends in the widest gap of distances below this multiple of its shortest bond.
+_SHELL = 1.45
+#: Bonds are sought between these distances, A: below, sites are alternatives of each other.
+_NEAREST_A, _FURTHEST_A = 1.0, 4.6
+#: How far beyond its shell an ion may sit and still belong to a model.
+_STRETCH = 1.15
 
 
 def frame_classes(parent: Parent, crystal: Crystal) -> list[int]:
@@ -52,21 +60,30 @@ def ligands(parent: Parent, crystal: Crystal, places: Atoms) -> dict[int, tuple[
 
 
 def shells(parent: Parent) -> dict[tuple[str, str], float]:
-    """Reach (A) of the first shell of anions around each cation."""
+    """Reach (A) of the first shell of anions around each cation: the middle of the widest gap after its first bond."""
     anions = [name for name in parent.formula if parent.charges.get(name, 0.0) < 0]
     cations = [name for name in parent.formula if parent.charges.get(name, 0.0) > 0]
-    places = parent.primitive
-    i, j, d = neighbor_list("ijd", places, 3.5)
     may = [set(kind.species) for kind in parent.classes]
-    which = places.numbers - 1
+    i, j, d = neighbor_list("ijd", parent.primitive, _FURTHEST_A)
+    pairs = list(zip(parent.primitive.numbers[i] - 1, parent.primitive.numbers[j] - 1, d, strict=True))
     found = {}
     for cation in cations:
         for anion in anions:
-            bonds = [
-                distance
-                for a, b, distance in zip(which[i], which[j], d, strict=True)
-                if cation in may[a] and anion in may[b] and distance > 1.0
-            ]
-            if bonds:
-                found[cation, anion] = SHELL * float(min(bonds))
+            lengths = np.unique([r for a, b, r in pairs if cation in may[a] and anion in may[b] and r > _NEAREST_A])
+            if len(lengths):
+                lengths = np.append(lengths[lengths < _SHELL * lengths[0]], _SHELL * lengths[0])
+                widest = int(np.argmax(np.diff(lengths)))
+                found[cation, anion] = float(lengths[widest : widest + 2].mean())
     return found
+
+
+def in_one_piece(atoms: Atoms, reach: Mapping[tuple[str, str], float]) -> bool:
+    """Whether bonds between cations and anions, somewhat stretched, hold a model together; true without any anions."""
+    symbols = np.array(atoms.get_chemical_symbols())
+    i, j, d = neighbor_list("ijd", atoms, _STRETCH * max(reach.values(), default=0.1))
+    limits = {frozenset(pair): _STRETCH * within for pair, within in reach.items()}
+    bonded = [r < limits.get(frozenset(pair), 0.0) for *pair, r in zip(symbols[i], symbols[j], d, strict=True)]
+    if not any(bonded):
+        return True
+    edges = csr_matrix((np.ones(sum(bonded)), (i[bonded], j[bonded])), shape=(len(atoms), len(atoms)))
+    return bool(connected_components(edges, directed=False)[0] == 1)

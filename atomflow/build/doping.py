@@ -36,7 +36,7 @@ def targeted(parent: Parent, composition: str | None, dope: Sequence[str]) -> Pa
         parent = _composed(parent, composition)
     for text in dope:
         parent = _doped(parent, text)
-    return parent
+    return _neutral(parent, dope) if dope else parent
 
 
 def _composed(parent: Parent, composition: str) -> Parent:
@@ -54,7 +54,7 @@ def _composed(parent: Parent, composition: str) -> Parent:
 
 
 def _doped(parent: Parent, text: str) -> Parent:
-    """Open sites to a dopant, take away what it replaces, and let mobile ions make up for the charge."""
+    """Open sites to a dopant and take away what it replaces; the charge is left to :func:`_neutral`."""
     match = _DOPANT.fullmatch(text.replace(" ", ""))
     if match is None:
         raise BadOptionError(f"--dope {text!r}: write ELEMENT=AMOUNT@SITE, for example Al=0.25@24d or Ta=0.6@Zr1")
@@ -78,34 +78,38 @@ def _doped(parent: Parent, text: str) -> Parent:
         replace(kind, species=(*kind.species, element)) if n in hosts and element not in kind.species else kind
         for n, kind in enumerate(parent.classes)
     )
-    mobile = [name for kind in parent.classes if not kind.full for name in kind.species if name != element]
-    formula = _neutral(formula, charges, mobile, text, parent.name)
+    mobile = {name for kind in parent.classes if not kind.full for name in kind.species}
     apart = parent.apart
     if not full:
         # Among the mobile ions the dopant keeps their distance.
         apart = tuple(
-            (tuple(sorted({*elements, element})) if set(elements) & set(mobile) else elements, within)
+            (tuple(sorted({*elements, element})) if set(elements) & mobile else elements, within)
             for elements, within in apart
         )
     return replace(parent, classes=classes, formula=formula, charges=charges, apart=apart)
 
 
-def _neutral(
-    formula: dict[str, Fraction], charges: dict[str, float], mobile: Sequence[str], text: str, name: str
-) -> dict[str, Fraction]:
+def _neutral(parent: Parent, dope: Sequence[str]) -> Parent:
+    """Let the ions on partly filled sites make up for the charge that all dopants together leave."""
+    formula, charges = dict(parent.formula), parent.charges
     excess = charge_of(formula, charges)
     if abs(excess) > 1e-9:
+        added = {text.replace(" ", "").partition("=")[0].rstrip("+-0123456789") for text in dope}
+        mobile = [name for kind in parent.classes if not kind.full for name in kind.species if name not in added]
         ions = [ion for ion in mobile if formula.get(ion) and charges[ion]]
         if not ions:
             raise CompositionError(
-                f"--dope {text!r} leaves a charge of {excess:+.3g} per formula unit and {name} has no partly filled "
-                "sites to make up for it; dope a second element"
+                f"--dope {' '.join(dope)} leaves a charge of {excess:+.3g} per formula unit and {parent.name} has no "
+                "partly filled sites to make up for it; dope another element as well"
             )
         formula[ions[0]] -= Fraction(excess / charges[ions[0]]).limit_denominator(1000)
         if formula[ions[0]] < 0:
-            raise CompositionError(f"--dope {text!r} would need {float(formula[ions[0]]):g} {ions[0]} per formula unit")
+            raise CompositionError(
+                f"--dope {' '.join(dope)} would need {float(formula[ions[0]]):g} {ions[0]} per formula unit"
+            )
     # As formulas are written: anions last.
-    return {ion: formula[ion] for ion in sorted(formula, key=lambda ion: charges[ion] < 0) if formula[ion]}
+    ordered = sorted(formula, key=lambda ion: charges[ion] < 0)
+    return replace(parent, formula={ion: formula[ion] for ion in ordered if formula[ion]})
 
 
 def _oxidation(parent: Parent, element: str, given: str | None, text: str) -> float:

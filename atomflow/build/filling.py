@@ -15,7 +15,7 @@ from scipy.spatial import cKDTree
 
 from atomflow.build._kernels import exchange_replicas, quench
 from atomflow.build.electrostatics import coulomb_matrix
-from atomflow.errors import BadStructureError
+from atomflow.errors import BadOptionError, BadStructureError
 from atomflow.model import Resources, record, step
 
 #: Penalty of two ions on sites that exclude each other, eV. Soft, because a hard exclusion jams.
@@ -180,12 +180,18 @@ def fill(sites: Sites, seed: int, sweeps: int = 6000, keep: int = 20, hottest_eV
     ------
     BadStructureError
         When the counts do not fit the sites.
+    BadOptionError
+        For a seed below zero, or a budget of nothing.
 
     Notes
     -----
     Replica exchange: doi 10.1143/JPSJ.65.1604. Minima of equal energy (within 1e-5 eV) count as one: images of each
     other by symmetry have the same energy.
     """
+    if seed < 0 or sweeps < 1 or keep < 1 or not hottest_eV > COLDEST_EV:
+        raise BadOptionError(
+            f"seed must be 0 or more, sweeps and keep 1 or more, the hottest replica above {COLDEST_EV} eV"
+        )
     rng = np.random.default_rng(seed)
     start = sites.random_state(rng)
     matrix, penalty = sites.electrostatics(), sites.crowded()

@@ -59,7 +59,8 @@ def _cif(atoms: Atoms) -> str:
     if names is None:
         write(text, atoms, format="cif")
     else:
-        write(text, atoms, format="cif", labels=[names])
+        letters = [str(position) or "?" for position in atoms.arrays["wyckoff"]]
+        write(text, atoms, format="cif", labels=[names], loop_keys={"atom_site_atomflow_wyckoff": [letters]})
     return text.getvalue().decode()
 
 

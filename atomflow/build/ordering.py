@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -102,8 +102,7 @@ def order(
     BadOptionError
         For a cell or a dopant that makes no sense.
     """
-    if seeds < 1 or sweeps < 1 or keep < 1:
-        raise BadOptionError("seeds, sweeps and keep must be 1 or more")
+    check_budget(seeds, seed, sweeps, keep)
     named = find_crystal(crystal) if isinstance(crystal, str) else crystal
     parent = targeted(parent_of(named), composition, dope)
     places, cells = _cell(parent, cell, most_atoms)
@@ -118,12 +117,18 @@ def order(
     return gathered(parent, named, models, counts, units, found, (seeds, sweeps), METHOD, cells, warnings)
 
 
+def check_budget(seeds: int, seed: int, sweeps: int, keep: int) -> None:
+    """Raise BadOptionError for a search of nothing."""
+    if min(seeds, sweeps, keep) < 1 or seed < 0:
+        raise BadOptionError("seeds, sweeps and keep must be 1 or more, and the seed 0 or more")
+
+
 def gathered(
     parent: Parent,
     crystal: Crystal,
     models: tuple[CrystalModel, ...],
     counts: Mapping[str, int],
-    units: int,
+    units: Fraction | int,
     found: Sequence[Fillings],
     budget: tuple[int, int],
     method: str,
@@ -147,7 +152,7 @@ def gathered(
         kind=models[0].kind,
         target=formula_text(parent.formula),
         formula=formula_text({name: Fraction(count, units) for name, count in counts.items()}),
-        formula_units=units,
+        formula_units=float(units),
         models=models,
         seeds=budget[0],
         sweeps=budget[1],
@@ -167,18 +172,18 @@ def _cell(
     """The sites to fill, and which cells were considered."""
     exact = smallest_multiple(parent.formula, parent.per_primitive)
     per_unit = float(sum(parent.formula.values()))
-    cells = tuple(_about_cell(parent, n) for n in range(1, min(exact, 12) + 1))
-    if exact > 12:
-        cells += (_about_cell(parent, exact),)
+    looked_at = [*range(1, min(exact, 12) + 1), *([exact] if exact > 12 else [])]
+    cells = tuple(about for n in looked_at if (about := _about_cell(parent, n)) is not None)
     if cell is None:
         atoms = round(exact * parent.per_primitive * per_unit)
         if atoms > most_atoms:
             largest = max(1, int(most_atoms / (parent.per_primitive * per_unit)))
             nearest = _about_cell(parent, largest)
+            needs = f"{formula_text(parent.formula)} needs {atoms} atoms, more than {most_atoms}; raise --max-atoms"
+            if nearest is None:
+                raise CompositionError(needs)
             raise CompositionError(
-                f"{formula_text(parent.formula)} needs {atoms} atoms, more than {most_atoms}; raise --max-atoms, or take "
-                f"--cell {largest} ({nearest['atoms']} atoms)",
-                str(nearest["formula"]),
+                f"{needs}, or take --cell {largest} ({nearest['atoms']} atoms)", str(nearest["formula"])
             )
         return roundest(parent.primitive, exact), cells
     if cell == "primitive":
@@ -187,7 +192,10 @@ def _cell(
         return parent.conventional, cells
     if isinstance(cell, str):
         raise BadOptionError(f"--cell {cell}: give primitive, conventional, a number of primitive cells, or a,b,c")
-    shape = np.array(cell, dtype=int)
+    given = np.array(cell, dtype=float)
+    shape = given.round().astype(int)
+    if (given != shape).any() or (shape.ndim < 2 and (shape < 1).any()):
+        raise BadOptionError(f"--cell {cell}: give whole numbers above zero")
     if shape.shape == () and shape > 0:
         return roundest(parent.primitive, int(shape)), cells
     matrix = np.diag(shape) if shape.shape == (3,) else shape
@@ -196,20 +204,24 @@ def _cell(
     return supercell(parent.conventional, matrix), cells
 
 
-def _about_cell(parent: Parent, copies: int) -> dict[str, object]:
+def _about_cell(parent: Parent, copies: int) -> dict[str, object] | None:
+    """What so many primitive cells hold; None when nothing neutral fits."""
     places = parent.primitive if copies == 1 else parent.primitive.repeat((copies, 1, 1))
     units = parent.per_primitive * copies
-    counts = nearest_counts(parent.formula, units, parent.charges, parent.families(places))
+    try:
+        counts = nearest_counts(parent.formula, units, parent.charges, parent.families(places))
+    except CompositionError:
+        return None
     return {
         "primitive_cells": copies,
-        "formula_units": units,
+        "formula_units": float(units),
         "atoms": sum(counts.values()),
         "formula": formula_text({name: Fraction(count, units) for name, count in counts.items()}),
         "exact": not deviation(parent.formula, counts, units),
     }
 
 
-def composition_notices(parent: Parent, counts: Mapping[str, int], units: int) -> tuple[Notice, ...]:
+def composition_notices(parent: Parent, counts: Mapping[str, int], units: Fraction | int) -> tuple[Notice, ...]:
     """A warning when the model is a neighbour of the composition, not the composition."""
     off = deviation(parent.formula, counts, units)
     if not off:
@@ -265,7 +277,8 @@ def _distinct(
         if name in met:
             met[name]["seeds"].add(seed)
         else:
-            met[name] = {"energy": energy, "state": state, "degeneracy": len(orbit), "seeds": {seed}}
+            # Always the same image, whichever of them the search met: the last bits of an energy decide that.
+            met[name] = {"energy": energy, "state": orbit[0].astype(int), "degeneracy": len(orbit), "seeds": {seed}}
     chosen = sorted(met.values(), key=lambda item: item["energy"])[:keep]
     lowest = chosen[0]["energy"]
     reach = shells(parent)
@@ -285,30 +298,43 @@ def _distinct(
     )
 
 
-def rescore(models: CrystalModels, energy: Callable[[Atoms], float], method: str) -> CrystalModels:
+def rescore(models: CrystalModels, energies_eV: Sequence[float], method: str) -> CrystalModels:
     """The same models, ranked by another energy.
 
     Parameters
     ----------
     models : CrystalModels
-    energy : callable
-        Atoms to eV, for example ``lambda atoms: calculator.get_potential_energy(atoms)``; it may relax them in place.
+    energies_eV : sequence of float
+        One for each model, in their order.
     method : str
-        What it is, in words.
+        What gave them, in words.
+
+    Raises
+    ------
+    BadOptionError
+        When there are more or fewer energies than models.
+
+    Examples
+    --------
+    >>> from ase.calculators.lj import LennardJones
+    >>> found = order("LiF", cell=2, seeds=1, sweeps=10)
+    >>> energies = [LennardJones().get_potential_energy(model.atoms) for model in found.models]
+    >>> rescore(found, energies, "Lennard-Jones").models[0].above_lowest_meV_per_atom
+    0.0
     """
-    scored = []
-    for model in models.models:
-        atoms = model.atoms.copy()
-        scored.append((float(energy(atoms)), model, atoms))
-    scored.sort(key=lambda item: item[0])
-    lowest = scored[0][0]
-    ranked = tuple(
-        dataclasses.replace(
-            model,
-            atoms=atoms,
-            rescored_eV=value,
-            above_lowest_meV_per_atom=(value - lowest) / model.atom_count * 1e3,
-        )
-        for value, model, atoms in scored
+    if len(energies_eV) != len(models.models):
+        raise BadOptionError(f"{len(energies_eV)} energies for {len(models.models)} models")
+    lowest = min(energies_eV)
+    ranked = sorted(zip(energies_eV, models.models, strict=True), key=lambda pair: pair[0])
+    return replace(
+        models,
+        models=tuple(
+            replace(
+                model,
+                rescored_eV=float(energy),
+                above_lowest_meV_per_atom=float((energy - lowest) / model.atom_count * 1e3),
+            )
+            for energy, model in ranked
+        ),
+        method=f"{models.method} Ranked again by {method}.",
     )
-    return dataclasses.replace(models, models=ranked, method=f"{models.method} Ranked again by {method}.")

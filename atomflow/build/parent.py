@@ -20,6 +20,8 @@ from atomflow.errors import BadStructureError, CompositionError
 
 #: Positions nearer than this are the same for the search of symmetry, A.
 _SYMMETRY_A = 1e-3
+#: Largest supercell of which every shape is looked at.
+_MOST_COPIES = 40
 #: Partly filled sites nearer than this are alternatives, never both filled, where the crystal says nothing, A.
 _ALTERNATIVES_A = 1.6
 
@@ -71,8 +73,8 @@ class Parent:
     apart: tuple[tuple[tuple[str, ...], float], ...]
 
     @property
-    def per_primitive(self) -> int:
-        """Formula units in a primitive cell."""
+    def per_primitive(self) -> Fraction:
+        """Formula units in a primitive cell; a half or a quarter of one when the formula is that of a larger cell."""
         return formula_units(self, self.primitive)
 
     def families(self, places: Atoms) -> tuple[Family, ...]:
@@ -174,7 +176,7 @@ def _alternatives(parent: Parent) -> tuple[tuple[tuple[str, ...], float], ...]:
     return ((tuple(partly), _ALTERNATIVES_A),) if partly else ()
 
 
-def formula_units(parent: Parent, places: Atoms) -> int:
+def formula_units(parent: Parent, places: Atoms) -> Fraction:
     """Formula units in a cell, by the species that fills its sites without vacancies.
 
     Raises
@@ -182,19 +184,17 @@ def formula_units(parent: Parent, places: Atoms) -> int:
     BadStructureError
         When sites and formula do not fit together.
     """
-    full = [(family, places) for family in parent.families(places) if family.full]
     ratios = {
-        family.sites / float(sum(parent.formula.get(name, Fraction(0)) for name in family.species))
-        for family, _ in full
-        if any(parent.formula.get(name) for name in family.species)
+        Fraction(family.sites) / sum(parent.formula.get(name, Fraction(0)) for name in family.species)
+        for family in parent.families(places)
+        if family.full and any(parent.formula.get(name) for name in family.species)
     }
-    whole = {round(ratio) for ratio in ratios}
-    if len(whole) != 1 or any(abs(ratio - round(ratio)) > 1e-6 for ratio in ratios):
+    if len(ratios) != 1:
         raise BadStructureError(
             f"{parent.name}: the fully occupied sites do not fit the formula {formula_text(parent.formula)}; "
             "check the formula, or the occupancies in the file"
         )
-    return whole.pop()
+    return ratios.pop()
 
 
 def supercell(places: Atoms, matrix: np.ndarray) -> Atoms:
@@ -203,12 +203,15 @@ def supercell(places: Atoms, matrix: np.ndarray) -> Atoms:
 
 
 def roundest(places: Atoms, copies: int) -> Atoms:
-    """The supercell of so many cells whose shortest vector is longest: images of a defect are far apart."""
+    """The supercell of so many cells whose shortest vector is longest: images of a defect are far apart.
+
+    Of more than 40 cells only the stacks along the three vectors are looked at: their sublattices are thousands.
+    """
     from ase.geometry import minkowski_reduce
 
     best, best_score = None, (-np.inf, -np.inf)
     lattice = np.array(places.cell)
-    for matrix in _sublattices(copies):
+    for matrix in _sublattices(copies) if copies <= _MOST_COPIES else _stacks(copies):
         reduced, operation = minkowski_reduce(matrix @ lattice)
         lengths = np.linalg.norm(reduced, axis=1)
         score = (round(float(lengths.min()), 6), -round(float(lengths.sum()), 6))
@@ -216,6 +219,16 @@ def roundest(places: Atoms, copies: int) -> Atoms:
             best, best_score = operation @ matrix, score
     assert best is not None  # there is always the stack along one vector
     return supercell(places, best if np.linalg.det(best) > 0 else -best)
+
+
+def _stacks(copies: int) -> list[np.ndarray]:
+    return [
+        np.diag([a, b, copies // a // b])
+        for a in range(1, copies + 1)
+        if copies % a == 0
+        for b in range(1, copies // a + 1)
+        if (copies // a) % b == 0
+    ]
 
 
 def _sublattices(copies: int) -> list[np.ndarray]:

@@ -23,7 +23,7 @@ from atomflow.build.crystals import Crystal, find_crystal
 from atomflow.build.cutting import frame_classes, ligands, shells
 from atomflow.build.doping import targeted
 from atomflow.build.filling import Sites, fill
-from atomflow.build.ordering import Run, gathered, one_by_one
+from atomflow.build.ordering import Run, check_budget, gathered, one_by_one
 from atomflow.build.parent import Parent, parent_of
 from atomflow.errors import BadOptionError, CutError
 
@@ -84,11 +84,12 @@ def particle(
     CutError
         When no filling with so small a dipole was found.
     """
+    check_budget(seeds, seed, sweeps, keep)
     named = find_crystal(crystal) if isinstance(crystal, str) else crystal
     parent = targeted(parent_of(named), composition, dope)
     units = _formula_units(parent, radius_A, atoms)
     families = tuple(
-        Family(family.species, family.sites * units // parent.per_primitive, family.full)
+        Family(family.species, int(family.sites * units / parent.per_primitive), family.full)
         for family in parent.families(parent.primitive)
     )
     counts = nearest_counts(parent.formula, units, parent.charges, families)

@@ -20,18 +20,21 @@ from atomflow.build.composition import nearest_counts
 from atomflow.build.crystal_models import (
     CrystalModel,
     CrystalModels,
+    filled_atoms,
     model_of,
 )
 from atomflow.build.crystals import Crystal, find_crystal
-from atomflow.build.cutting import frame_classes, ligands, shells
+from atomflow.build.cutting import frame_classes, in_one_piece, ligands, shells
 from atomflow.build.doping import targeted
 from atomflow.build.filling import Sites, fill
-from atomflow.build.ordering import Run, gathered, one_by_one
+from atomflow.build.ordering import Run, check_budget, gathered, one_by_one
 from atomflow.build.parent import Parent, formula_units, parent_of, supercell
 from atomflow.errors import BadOptionError, CutError
 
 #: Dipole across a slab that counts as none, e A.
 MOST_DIPOLE_EA = 0.1
+#: Largest slab that is made: the search keeps matrices of all its sites.
+MOST_ATOMS = 3000
 #: How deep under a face an ion may change sides, A: the La of a garnet lie 1.6 A from the nearest cut.
 REACH_A = 2.5
 #: Cost of a dipole across the slab in the search, eV/(e A)^2.
@@ -76,8 +79,9 @@ def lattice_plane(parent: Parent, miller: Sequence[int]) -> Plane:
     BadOptionError
         For indices that name no plane.
     """
-    h = np.array(miller, dtype=int)
-    if h.shape != (3,) or not h.any() or np.abs(h).max() > 6:
+    given = np.array(miller, dtype=float)
+    h = given.round().astype(int)
+    if (given != h).any() or h.shape != (3,) or not h.any() or np.abs(h).max() > 6:
         raise BadOptionError(f"--miller {','.join(map(str, miller))}: give three whole numbers up to 6, not all zero")
     lattice, conventional = np.array(parent.primitive.cell), np.array(parent.conventional.cell)
     raw = lattice @ np.linalg.solve(conventional, h)
@@ -160,6 +164,7 @@ def slab(
     BadOptionError
         For indices, layers or a thickness that make no sense.
     """
+    check_budget(seeds, seed, sweeps, keep)
     if not 0 < thickness_A <= 200 or (layers is not None and not 1 <= layers <= 50):
         raise BadOptionError("a slab is 1 to 50 layers, up to 200 A thick")
     if min(repeat) < 1 or not 5 <= vacuum_A <= 200:
@@ -169,8 +174,11 @@ def slab(
     plane = lattice_plane(parent, miller)
     count = layers or max(1, int(np.ceil(thickness_A / plane.spacing_A - 1e-9)))
     layer = supercell(parent.primitive, plane.matrix).repeat((*repeat, 1))
-    cuts = _cuts(parent, named, layer)
     units = formula_units(parent, layer) * count
+    size = float(sum(parent.formula.values()) * units)
+    if size > MOST_ATOMS:
+        raise BadOptionError(f"this slab has {size:.0f} atoms, more than {MOST_ATOMS}; take fewer layers or copies")
+    cuts = _cuts(parent, named, layer)
     stack = layer.repeat((1, 1, count))
     counts = nearest_counts(parent.formula, units, parent.charges, parent.families(stack))
     problems = [_sites(parent, named, stack, counts, cut / count, vacuum_A) for cut in cuts]
@@ -199,6 +207,11 @@ def slab(
             f"{2 * repeat[0]},{repeat[1]}, other layers or more --seeds"
         )
     models = _models(parent, plane, searches, flat, keep)
+    if not models:
+        raise CutError(
+            f"{parent.name} {_bracket(plane.miller)}: without a dipole {count} layers fall into two pieces; take a larger "
+            f"surface cell with --repeat {2 * repeat[0]},{repeat[1]}, or other layers"
+        )
     return gathered(parent, named, models, counts, units, unpolar, (seeds, sweeps), METHOD)
 
 
@@ -276,6 +289,7 @@ def _models(
     flat: Sequence[tuple[float, int, np.ndarray]],
     keep: int,
 ) -> tuple[CrystalModel, ...]:
+    reach = shells(parent)
     energies: list[float] = []
     chosen: list[tuple[float, Sites, np.ndarray]] = []
     finders: list[set[int]] = []
@@ -283,13 +297,11 @@ def _models(
         same = [n for n, known in enumerate(energies) if abs(known - energy) < 1e-4]
         if same:
             finders[same[0]].add(search)
-        elif len(chosen) < keep:
+        elif len(chosen) < keep and in_one_piece(filled_atoms(searches[search][0], state), reach):
             energies.append(energy)
             chosen.append((energy, searches[search][0], state))
             finders.append({search})
-    reach = shells(parent)
     indices = "".join(map(str, plane.miller))
-    area = float(np.linalg.norm(np.cross(chosen[0][1].lattice_A[0], chosen[0][1].lattice_A[1])))
     return tuple(
         model_of(
             sites,
@@ -300,7 +312,7 @@ def _models(
             lowest_eV=energies[0],
             found_by=len(by),
             shells=reach,
-            area_A2=area,
+            area_A2=float(np.linalg.norm(np.cross(sites.lattice_A[0], sites.lattice_A[1]))),
             miller=plane.miller,
         )
         for number, ((energy, sites, state), by) in enumerate(zip(chosen, finders, strict=True), start=1)

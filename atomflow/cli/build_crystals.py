@@ -39,7 +39,9 @@ def _common(command: _F) -> _F:
                 "--oxidation", multiple=True, metavar="EL=STATE", help="Oxidation state for a file: Fe=2. Repeat it."
             ),
             click.option("--formula", help="Formula of a file whose occupancies do not give a neutral one."),
-            click.option("--seed", type=int, default=0, show_default=True, help="First seed of the searches."),
+            click.option(
+                "--seed", type=click.IntRange(0), default=0, show_default=True, help="First seed of the searches."
+            ),
             click.option("--sweeps", type=click.IntRange(1), default=None, help="Budget of each search."),
             click.option(
                 "--rerank",
@@ -56,7 +58,11 @@ def _common(command: _F) -> _F:
     return command
 
 
-@click.command(name="crystal", context_settings={"max_content_width": 100})
+@click.command(
+    name="crystal",
+    short_help="Ordered cells of a crystal with partly filled sites.",
+    context_settings={"max_content_width": 100},
+)
 @click.argument("what", metavar="NAME|FILE")
 @click.option("--seeds", type=click.IntRange(1), default=4, show_default=True, help="Independent searches.")
 @click.option("--keep", type=click.IntRange(1), default=5, show_default=True, help="Distinct orderings to keep.")
@@ -86,7 +92,9 @@ def build_crystal(what: str, cell: str | None, max_atoms: int, keep: int, seeds:
     _build(what, "crystal", make, {"cell": cell, "max_atoms": max_atoms, "keep": keep, "seeds": seeds}, **common)
 
 
-@click.command(name="slab", context_settings={"max_content_width": 100})
+@click.command(
+    name="slab", short_help="Neutral, unpolar slabs with whole polyhedra.", context_settings={"max_content_width": 100}
+)
 @click.argument("what", metavar="NAME|FILE")
 @click.option("--miller", default="0,0,1", show_default=True, metavar="H,K,L", help="Of the conventional cell.")
 @click.option("--thickness", type=float, default=12.0, show_default=True, help="At least so thick, in whole layers, A.")
@@ -117,8 +125,8 @@ def build_slab(
     """
     from atomflow.build import slab
 
-    indices = _numbers("--miller", miller, 3)
-    copies = _numbers("--repeat", repeat, 2)
+    indices = _numbers("--miller", miller, 3, "0,0,1")
+    copies = _numbers("--repeat", repeat, 2, "2,1")
 
     def make(crystal: Any, run: Any, **options: Any) -> Any:
         return slab(
@@ -138,7 +146,9 @@ def build_slab(
     _build(what, "slab", make, {**inputs, "seeds": seeds, "keep": keep}, **common)
 
 
-@click.command(name="particle", context_settings={"max_content_width": 100})
+@click.command(
+    name="particle", short_help="Neutral particles with whole polyhedra.", context_settings={"max_content_width": 100}
+)
 @click.argument("what", metavar="NAME|FILE")
 @click.option("--radius", type=float, default=None, help="Of a ball of the crystal's density, A.")
 @click.option("--atoms", type=int, default=None, help="Number of atoms, to whole formula units.")
@@ -161,7 +171,11 @@ def build_particle(what: str, radius: float | None, atoms: int | None, seeds: in
     _build(what, "particle", make, {"radius": radius, "atoms": atoms, "seeds": seeds, "keep": keep}, **common)
 
 
-@click.command(name="silica", context_settings={"max_content_width": 100})
+@click.command(
+    name="silica",
+    short_help="Amorphous silica: bulk, slab or particle, with grafts.",
+    context_settings={"max_content_width": 100},
+)
 @click.argument("kind", type=click.Choice(["bulk", "slab", "particle"]))
 @click.option("--silicon", type=int, default=216, show_default=True, help="Silicon atoms of a bulk cell.")
 @click.option("--thickness", type=float, default=12.0, show_default=True, help="Of a slab, A.")
@@ -169,7 +183,9 @@ def build_particle(what: str, radius: float | None, atoms: int | None, seeds: in
 @click.option("--radius", type=float, default=10.0, show_default=True, help="Of a particle, A.")
 @click.option("--silanols", type=float, default=None, help="Si-OH per nm2 before grafting [4.6].")
 @click.option("--grafts", type=float, default=0.0, show_default=True, help="-(CH2)3-SO3Li per nm2.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the network, the sites and the conformers.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the network, the sites and the conformers."
+)
 @click.option(
     "-o",
     "--out",
@@ -207,7 +223,7 @@ def build_silica(
     from atomflow.report.crystal_report import silica_outcome, silica_summary
 
     path = out or Path(f"silica-{kind}")
-    single = bool(path.suffix) or path.name.upper() == "POSCAR"
+    single = out is not None and _is_file(out)
     if single:
         model_format(path, periodic=kind != "particle")
     surface: dict[str, Any] = {"silanols_per_nm2": silanols, "grafts_per_nm2": grafts, "seed": seed}
@@ -255,21 +271,26 @@ def _build(
     quiet: bool,
 ) -> None:
     from atomflow.build import model_format, rescore
+    from atomflow.calculators import build_calculator, parse_spec
+    from atomflow.energetics import single_point
     from atomflow.report.crystal_report import crystal_outcome
 
     crystal = _crystal(what, oxidation, formula)
     path = out or Path(f"{crystal.name}-{kind}")
-    single = bool(path.suffix) or path.name.upper() == "POSCAR"
+    single = out is not None and _is_file(out)
     if single:
         model_format(path, periodic=kind != "particle")  # a suffix without a writer is told before the work
-    again = None if rerank is None else _energy_of(rerank)
+    again = None if rerank is None else parse_spec(rerank)
+    if again is not None:
+        build_calculator(again)  # an unknown one is told before the search
     options: dict[str, Any] = {"composition": composition, "dope": dope, "seed": seed}
     if sweeps is not None:
         options["sweeps"] = sweeps
     with session(path.parent if single else path, store, engine, quiet) as current:
         models = make(crystal, current.bench.run, **options)
         if again is not None:
-            models = rescore(models, again, str(rerank))
+            energies = current.bench.run(single_point, [(model.atoms, again) for model in models.models])
+            models = rescore(models, energies, str(again))
         if single:
             _write_one(path, models.models[0].atoms, models.models[0].name, picture)
         else:
@@ -307,7 +328,7 @@ def _cell(text: str | None) -> Any:
     if text is None or text in ("primitive", "conventional"):
         return text
     if "," in text:
-        return _numbers("--cell", text, 3)
+        return _numbers("--cell", text, 3, "2,1,1")
     try:
         return int(text)
     except ValueError as error:
@@ -316,7 +337,11 @@ def _cell(text: str | None) -> Any:
         ) from error
 
 
-def _numbers(option: str, text: str, many: int) -> list[int]:
+def _is_file(out: Path) -> bool:
+    return bool(out.suffix) or out.name.upper() == "POSCAR"
+
+
+def _numbers(option: str, text: str, many: int, example: str) -> list[int]:
     parts = text.replace(",", " ").split()
     if len(parts) == 1 and len(text) == many and text.isdigit():  # 001, as on paper
         parts = list(text)
@@ -325,23 +350,8 @@ def _numbers(option: str, text: str, many: int) -> list[int]:
     except ValueError:
         numbers = []
     if len(numbers) != many:
-        raise BadOptionError(f"{option} {text!r}: give {many} whole numbers, such as {','.join('0' * (many - 1))},1")
+        raise BadOptionError(f"{option} {text!r}: give {many} whole numbers, such as {example}")
     return numbers
-
-
-def _energy_of(text: str) -> Callable[[Any], float]:
-    """Energies (eV) by a calculator of the registry."""
-    from atomflow.calculators import build_calculator, parse_spec
-
-    calculator = build_calculator(parse_spec(text))
-
-    def energy(atoms: Any) -> float:
-        atoms.calc = calculator
-        value = float(atoms.get_potential_energy())
-        atoms.calc = None
-        return value
-
-    return energy
 
 
 def _write_one(path: Path, atoms: Any, title: str, with_picture: bool) -> None:

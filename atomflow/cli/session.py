@@ -22,7 +22,7 @@ from rich.console import Console
 from atomflow import __version__
 from atomflow.cli.engines import Engine, engine_options
 from atomflow.cli.progress import StepsDisplay
-from atomflow.errors import BadOptionError, BranchesFailedError, CalculationError, OutputError, SCFError, UserError
+from atomflow.errors import AtomflowError, BadOptionError, BranchesFailedError, CalculationError, OutputError, SCFError
 from atomflow.flow import Bench, Store
 from atomflow.model import Notice, write_atomically
 from atomflow.report import Outcome, write_outcome
@@ -111,7 +111,7 @@ def session(out: Path, store: Path, engine: Engine, quiet: bool) -> Iterator[Ses
         except BranchesFailedError as error:
             errors = [_with_log(e, out, n) if isinstance(e, SCFError) else e for n, e in enumerate(error.errors)]
             raise BranchesFailedError(errors, error.total) from error
-        except UserError:
+        except AtomflowError:
             if made and not any(out.iterdir()):
                 out.rmdir()
             raise
