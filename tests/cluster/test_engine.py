@@ -69,7 +69,8 @@ class Watch:
     def _look(self):
         while not self._over.wait(0.1):
             now = queue()
-            self.most = max(self.most, len(now))
+            # A job that is COMPLETING has given its result: Slurm only tidies up.
+            self.most = max(self.most, sum(row[6] != "COMPLETING" for row in now))
             self.rows |= {tuple(row[1:6]) for row in now}
 
     def __exit__(self, *_):
