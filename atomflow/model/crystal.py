@@ -27,7 +27,8 @@ def structure_to_data(structure: Structure) -> dict[str, Any]:
         "lattice": structure.lattice.matrix.tolist(),
         "pbc": list(structure.lattice.pbc),
         "sites": [
-            [[*_species_to_data(species), float(occupancy)] for species, occupancy in site.species.items()]
+            # Sorted, because which comes first on a mixed site is nobody's choice and would enter the key of a step.
+            sorted(([*_species_to_data(kind), float(share)] for kind, share in site.species.items()), key=str)
             for site in structure
         ],
         "fractional": structure.frac_coords.tolist(),
@@ -45,7 +46,9 @@ def _species_to_data(species: Any) -> tuple[str, float | None, float | None]:
         return str(species), None, None
     if type(species) is not Species:
         raise TypeError(f"cannot write the species {species!s} to JSON")
-    return str(species.element), species.oxi_state, species.spin
+    # 3 and 3.0 are one species to pymatgen, which keeps whichever it met first.
+    state = species.oxi_state
+    return str(species.element), None if state is None else float(state), species.spin
 
 
 def structure_from_data(data: dict[str, Any]) -> Structure:

@@ -203,6 +203,17 @@ def test_crystals_come_back_exactly(number):
     assert content_key(back) == content_key(structure)
 
 
+def test_equal_crystals_have_equal_keys():
+    from pymatgen.core import Lattice, Species, Structure
+
+    def mixed(*sites):
+        return Structure(Lattice.cubic(4.0), [dict(sites)], [[0, 0, 0]])
+
+    whole = mixed((Species("Li", 1), 0.4), (Species("Al", 3), 0.2))
+    broken = mixed((Species("Al", 3.0), 0.2), (Species("Li", 1.0), 0.4))
+    assert whole == broken and content_key(whole) == content_key(broken)
+
+
 def test_what_cannot_come_back_is_not_written():
     from pymatgen.core import DummySpecies, IStructure, Lattice, Structure
 

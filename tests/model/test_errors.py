@@ -17,6 +17,8 @@ EXAMPLES = [
     errors.OutputError("out", "in the way"),
     errors.StoreError("store", "is full"),
     errors.SubmissionError("no sbatch"),
+    errors.CompositionError("no cell holds it", "Li26La12Zr8O48"),
+    errors.CutError("the dipole stays"),
     errors.SCFError("GFN2-xTB", "Li+", "the log", "scf.log"),
     errors.RelaxationError("no minimum"),
     errors.DamagedRecordError("checksum"),
