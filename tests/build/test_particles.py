@@ -126,9 +126,5 @@ def test_an_odd_number_of_rock_salt_pairs_has_a_dipole():
 
 
 def test_no_searches_are_told():
-    try:
+    with pytest.raises(BadOptionError, match="seeds"):
         particle("LiF", atoms=64, seeds=0)
-    except BadOptionError:
-        return
-    except ValueError as error:
-        raise AssertionError(error) from error
