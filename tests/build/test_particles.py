@@ -12,14 +12,15 @@ from atomflow.errors import BadOptionError, CutError
 
 def check(models, name, whole=None, lithium_apart=None):
     crystal = find_crystal(name)
-    target = Composition(models.formula).get_integer_formula_and_factor()[0]
+    target = Composition(models.formula).get_el_amt_dict()
     neighbour = any(notice.code == "nearest-composition" for notice in models.warnings)
-    assert neighbour == (target != Composition(crystal.formula).get_integer_formula_and_factor()[0])
+    assert neighbour == (target != Composition(crystal.formula).get_el_amt_dict())
     for model in models.models:
         atoms, charges = model.atoms, model.atoms.get_initial_charges()
         assert not atoms.pbc.any() and model.atom_count == len(atoms)
         assert charges.sum() == pytest.approx(0, abs=1e-9) and model.charge_e == pytest.approx(0, abs=1e-9)
-        assert Composition(atoms.get_chemical_formula()).get_integer_formula_and_factor()[0] == target
+        held = Composition(atoms.get_chemical_formula()).get_el_amt_dict()
+        assert held == pytest.approx({name: amount * models.formula_units for name, amount in target.items()}, abs=0.01)
         dipole = charges @ atoms.positions
         assert np.linalg.norm(dipole) < len(atoms) / 100
         assert model.dipole_eA == pytest.approx(tuple(dipole), abs=1e-6)
