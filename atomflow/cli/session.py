@@ -28,7 +28,19 @@ from atomflow.model import Notice, write_atomically
 from atomflow.report import Outcome, write_outcome
 
 _F = TypeVar("_F", bound=Callable[..., Any])
-_PACKAGES = ("ase", "numpy", "rdkit", "tblite", "pyscf", "geometric", "dftd3", "dftd4", "pymatgen")
+_PACKAGES = (
+    "ase",
+    "numpy",
+    "rdkit",
+    "tblite",
+    "pyscf",
+    "geometric",
+    "dftd3",
+    "dftd4",
+    "pymatgen",
+    "MDAnalysis",
+    "numba",
+)
 
 
 #: Where finished steps are kept, the same for every command that computes or looks.
@@ -126,23 +138,28 @@ def _with_log(error: SCFError, out: Path, number: int = 0) -> SCFError:
 
 def finish(current: Session, outcome: Outcome, study: str, inputs: Mapping[str, Any]) -> Path:
     """Write everything; returns the path of ``result.json``."""
-    about = {
-        "study": study,
-        "atomflow_version": __version__,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": shlex.join(["atomflow", *sys.argv[1:]]),
-        "wall_time_s": round(time.perf_counter() - current.began, 1),
-        "task_time_s": round(current.bench.flow.task_seconds, 1),
-        "inputs": dict(inputs),
-        "packages": _versions(),
-        "commit": _commit(),
-    }
+    about = about_run(study, inputs, current.began, task_time_s=round(current.bench.flow.task_seconds, 1))
     # Which steps this rests on, for atomflow export.
     steps = [{"step": step, "key": key} for step, key in current.bench.flow.used]
     write_atomically(
         current.out / "steps.json", json.dumps({"schema": "atomflow.steps/1", "steps": steps}, indent=1) + "\n"
     )
     return write_outcome(without_failed(outcome, current.bench.failures), current.out, about)[-1]
+
+
+def about_run(study: str, inputs: Mapping[str, Any], began: float, **more: Any) -> dict[str, Any]:
+    """What ``result.json`` says of how it was made; ``began`` by :func:`time.perf_counter`."""
+    return {
+        "study": study,
+        "atomflow_version": __version__,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": shlex.join(["atomflow", *sys.argv[1:]]),
+        "wall_time_s": round(time.perf_counter() - began, 1),
+        **more,
+        "inputs": dict(inputs),
+        "packages": _versions(),
+        "commit": _commit(),
+    }
 
 
 def without_failed(outcome: Outcome, failures: Sequence[CalculationError]) -> Outcome:

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
 _MAX_BYTES = 50_000_000
 #: What a result is about, as opposed to what was found.
-_SUBJECT = ("ion", "ligands", "complex", "products", "beside")
+_SUBJECT = ("of", "ion", "ligands", "complex", "products", "beside")
 #: What a result was made with, beside the inputs of its study.
 _SETTINGS = ("method", "starts", "seed", "temperature_K", "standard_state")
 _BOOKKEEPING = ("structure", "warnings")
+_LONGEST_LIST = 20
 
 
 @dataclass(frozen=True)
@@ -65,11 +66,21 @@ def read_run(place: str | Path) -> Run:
         raise BadFileError(path, f"not the result of a study ({error})") from error
     is_study = isinstance(body, dict) and str(body.get("schema", "")).startswith("atomflow.")
     results = body.pop("results", None) if is_study else None
+    groups = {name: _members(group) for name, group in results.items()} if isinstance(results, dict) else {}
     if not isinstance(results, dict) or not all(
-        isinstance(group, list) and all(isinstance(member, dict) for member in group) for group in results.values()
+        isinstance(group, list) and all(isinstance(member, dict) for member in group) for group in groups.values()
     ):
         raise BadFileError(path, "not the result of a study")
-    return Run(path.parent, body, results)
+    return Run(path.parent, body, groups)
+
+
+def _members(group: Any) -> Any:
+    """A group's results as a list; an analysis has them by name (``{"Li": {...}}``), or has just one."""
+    if not isinstance(group, dict):
+        return group
+    if group and all(isinstance(member, dict) for member in group.values()):
+        return [{"of": name, **member} for name, member in group.items()]
+    return [group]
 
 
 def collect(where: str | Path) -> tuple[pd.DataFrame, list[str]]:
@@ -192,7 +203,10 @@ def _flat(member: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _text(value: Any) -> Any:
-    return " + ".join(str(item) for item in value) if isinstance(value, list) else value
+    if not isinstance(value, list):
+        return value
+    # Curves stay in result.json.
+    return " + ".join(str(item) for item in value) if len(value) <= _LONGEST_LIST else f"({len(value)} values)"
 
 
 def _mapping(value: Any) -> dict[str, Any]:

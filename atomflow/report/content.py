@@ -164,6 +164,53 @@ class BarChart:
 
 
 @dataclass(frozen=True)
+class Curve:
+    """One line of a :class:`LineChart`.
+
+    Parameters
+    ----------
+    label : str
+        Name in the legend; "" for none.
+    x, y : sequence of float
+        What is not finite leaves a gap; on a logarithmic axis so does what is not positive.
+    low, high : sequence of float, optional
+        Limits of a band around the line.
+    dashed : bool
+        For fits and guides; such a line has the colour of the one before it.
+    right : bool
+        Belongs to the axis on the right, dotted; it too has the colour of the one before it.
+    """
+
+    label: str
+    x: Sequence[float]
+    y: Sequence[float]
+    low: Sequence[float] | None = None
+    high: Sequence[float] | None = None
+    dashed: bool = False
+    right: bool = False
+
+    def __post_init__(self) -> None:
+        lengths = {len(part) for part in (self.x, self.y, self.low, self.high) if part is not None}
+        if len(lengths) != 1:
+            raise BadOptionError(f"curve {self.label!r}: x, y and its band have different lengths {sorted(lengths)}")
+
+
+@dataclass(frozen=True)
+class LineChart:
+    """Curves over a common axis; units belong into the labels of the axes."""
+
+    name: str
+    title: str
+    xlabel: str
+    ylabel: str
+    curves: tuple[Curve, ...]
+    log_x: bool = False
+    log_y: bool = False
+    right_label: str = ""
+    caption: str = ""
+
+
+@dataclass(frozen=True)
 class View:
     """One structure for the 3-D viewer, with its label and a line of detail."""
 
@@ -211,7 +258,7 @@ class Report:
     question: str
     answer: str
     tables: tuple[Table, ...] = ()
-    charts: tuple[BarChart, ...] = ()
+    charts: tuple[BarChart | LineChart, ...] = ()
     views: tuple[View, ...] = ()
     method: tuple[str, ...] = ()
     references: tuple[Reference, ...] = ()

@@ -1,4 +1,4 @@
-"""Bar charts as PNG and SVG, drawn with matplotlib's object interface: no pyplot, no display, no user settings."""
+"""Charts as PNG and SVG, drawn with matplotlib's object interface: no pyplot, no display, no user settings."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -19,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.text import Text
 
-from atomflow.report.content import BarChart
+from atomflow.report.content import BarChart, Curve, LineChart
 
 #: Okabe and Ito's palette, which survives the common colour-vision deficiencies (doi 10.1038/nmeth.1618), ordered so
 #: that neighbours differ in lightness too.
@@ -42,7 +43,7 @@ def file_stem(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:80] or "figure"
 
 
-def render(chart: BarChart) -> tuple[bytes, bytes]:
+def render(chart: BarChart | LineChart) -> tuple[bytes, bytes]:
     """PNG and SVG bytes of a chart; the same chart gives the same SVG, byte by byte."""
     png, svg = io.BytesIO(), io.BytesIO()
     with _own_settings(chart.name):
@@ -52,8 +53,12 @@ def render(chart: BarChart) -> tuple[bytes, bytes]:
     return png.getvalue(), svg.getvalue()
 
 
-def draw(chart: BarChart) -> Figure:
+def draw(chart: BarChart | LineChart) -> Figure:
     """Matplotlib figure of a chart."""
+    return _draw_line_chart(chart) if isinstance(chart, LineChart) else _draw_bar_chart(chart)
+
+
+def _draw_bar_chart(chart: BarChart) -> Figure:
     count, groups = len(chart.categories), max(len(chart.series), 1)
     width = min(max(5.2, 1.6 + 0.42 * count * groups, 1.6 + 0.75 * count), 14.0)
     figure = Figure(figsize=(width, 3.9), layout="constrained", facecolor=PAPER)
@@ -63,6 +68,62 @@ def draw(chart: BarChart) -> Figure:
     legend_rows = _draw_legend(axes, handles, room=int(13 * width)) if len(handles) > 1 else 0
     _dress(axes, chart, title_pad=10 + 16 * legend_rows, title_width=int(11 * width))
     return figure
+
+
+def _draw_line_chart(chart: LineChart) -> Figure:
+    width = 6.4
+    figure = Figure(figsize=(width, 4.1), layout="constrained", facecolor=PAPER)
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    if chart.log_x:
+        axes.set_xscale("log")
+    if chart.log_y:
+        axes.set_yscale("log")
+    right = axes.twinx() if any(curve.right for curve in chart.curves) else None
+    handles: list[tuple[Artist, str]] = []
+    rank = -1
+    for curve in chart.curves:
+        if not (curve.dashed or curve.right) or rank < 0:
+            rank += 1
+        own = right if curve.right and right is not None else axes
+        line = _draw_curve(own, curve, PALETTE[rank % len(PALETTE)], chart)
+        if curve.label:
+            handles.append((line, curve.label))
+    legend_rows = _draw_legend(axes, handles, room=int(13 * width)) if handles else 0
+    axes.set_facecolor(PAPER)
+    title = "\n".join(textwrap.wrap(_text(chart.title, 200), int(11 * width)))
+    _literal(axes.set_title(title, loc="left", fontsize=11.5, fontweight="bold", color=INK, pad=10 + 16 * legend_rows))
+    _literal(axes.set_xlabel(_text(chart.xlabel, 60), color=INK))
+    _literal(axes.set_ylabel(_text(chart.ylabel, 60), color=INK))
+    axes.grid(color=FAINT, linewidth=0.7, zorder=0)
+    if right is not None:
+        _literal(right.set_ylabel(_text(chart.right_label, 60), color=INK))
+    for each in (axes, right):
+        if each is not None:
+            each.tick_params(colors=INK, which="both", length=3, width=0.6)
+            for side in each.spines.values():
+                side.set_visible(False)
+    if not handles and not chart.curves:
+        axes.text(0.5, 0.5, "no values", transform=axes.transAxes, ha="center", va="center", color=INK)
+    return figure
+
+
+def _draw_curve(axes: Axes, curve: Curve, colour: str, chart: LineChart) -> Artist:
+    x, y = np.asarray(curve.x, float), np.asarray(curve.y, float)
+    seen = np.isfinite(x) & np.isfinite(y)
+    if chart.log_x:
+        seen &= x > 0
+    if chart.log_y and not curve.right:
+        seen &= y > 0
+    x, y = np.where(seen, x, np.nan), np.where(seen, y, np.nan)
+    if curve.low is not None and curve.high is not None:
+        low, high = np.asarray(curve.low, float), np.asarray(curve.high, float)
+        if chart.log_y and not curve.right:
+            low = np.maximum(low, np.nanmin(y) * 1e-2) if seen.any() else low
+        axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0, zorder=1)
+    dashes = "--" if curve.dashed else ":" if curve.right else "-"
+    (line,) = axes.plot(x, y, linestyle=dashes, color=colour, linewidth=1.1 if curve.dashed else 1.6, zorder=3)
+    return line
 
 
 @contextmanager
@@ -164,8 +225,11 @@ def shown_value(value: float) -> str:
     return text.replace("-", "\N{MINUS SIGN}")
 
 
-def summary(chart: BarChart) -> str:
+def summary(chart: BarChart | LineChart) -> str:
     """One sentence that says what the figure shows, for those who cannot see it."""
+    if isinstance(chart, LineChart):
+        names = ", ".join(curve.label for curve in chart.curves if curve.label)
+        return f"Line chart. {chart.title}; {chart.ylabel} against {chart.xlabel}. {names}."
     parts = []
     for name, values in [*chart.series.items(), *(chart.reference or {}).items()]:
         shown = {int(x): shown_value(y) for x, y in _points(values, 0.0)}

@@ -13,7 +13,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from atomflow.model.writing import write_atomically
-from atomflow.report.content import BarChart, Report
+from atomflow.report.content import BarChart, LineChart, Report
 from atomflow.report.scene import scene
 
 _HERE = files("atomflow.report")
@@ -41,7 +41,8 @@ def write_report(report: Report, folder: Path) -> list[Path]:
     from atomflow.report import figures  # matplotlib takes a third of a second to import
 
     folder = Path(folder)
-    written, inlined = [], []
+    written: list[Path] = []
+    inlined: list[dict[str, object]] = []
     for stem, chart in zip(_stems(report.charts), report.charts, strict=True):
         png, svg = figures.render(chart)
         written.append(write_atomically(folder / "figures" / f"{stem}.png", png))
@@ -86,7 +87,7 @@ def _policy(scripts: Sequence[str]) -> str:
     return f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'"
 
 
-def _stems(charts: Sequence[BarChart]) -> list[str]:
+def _stems(charts: Sequence[BarChart | LineChart]) -> list[str]:
     from atomflow.report.figures import file_stem
 
     stems: list[str] = []

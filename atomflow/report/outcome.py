@@ -26,29 +26,33 @@ class Outcome:
 
     Attributes
     ----------
-    results : mapping of str to tuple of Result
-        For example ``{"binding": (...)}``; the schema of ``result.json`` is that of the first.
+    results : mapping of str to Result, or to tuple of Result
+        For example ``{"binding": (...)}``; a single result becomes a mapping in ``result.json``, a tuple a list.
     report : Report
         Its tables, charts, method and references; views, warnings and provenance are added here.
     rows : mapping
         Published rows this study recomputes, as ``atomflow published --record`` reads them.
     attachments : mapping
         Further files, by their path in the folder.
+    schema : str
+        That of ``result.json``; by default the first result's.
     """
 
-    results: Mapping[str, tuple[Result, ...]]
+    results: Mapping[str, Result | tuple[Result, ...]]
     report: Report
     rows: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     attachments: Mapping[str, str | bytes] = field(default_factory=dict)
+    schema: str = ""
+
+    @property
+    def members(self) -> tuple[Result, ...]:
+        """All results."""
+        return tuple(r for group in self.results.values() for r in (group if isinstance(group, tuple) else (group,)))
 
     @property
     def warnings(self) -> tuple[Notice, ...]:
         """Warnings of all results, without repeats."""
-        return tuple(
-            dict.fromkeys(
-                [*self.report.warnings, *(n for group in self.results.values() for r in group for n in r.warnings)]
-            )
-        )
+        return tuple(dict.fromkeys([*self.report.warnings, *(n for r in self.members for n in r.warnings)]))
 
 
 def write_outcome(outcome: Outcome, folder: Path, about: Mapping[str, Any]) -> list[Path]:
@@ -70,14 +74,15 @@ def write_outcome(outcome: Outcome, folder: Path, about: Mapping[str, Any]) -> l
     files: list[Path] = []
     views: list[View] = []
     geometries: dict[Path, np.ndarray] = {}
-    results: dict[str, list[dict[str, Any]]] = {}
+    results: dict[str, Any] = {}
     for group, members in outcome.results.items():
-        results[group] = []
-        for member in members:
+        told = []
+        for member in members if isinstance(members, tuple) else (members,):
             placed, kept, shown = _write_minima(member, folder, geometries)
             files += kept
             views += shown
-            results[group].append({key: value for key, value in placed.to_dict().items() if key != "schema"})
+            told.append({key: value for key, value in placed.to_dict().items() if key != "schema"})
+        results[group] = told if isinstance(members, tuple) else told[0]
     files += [write_atomically(folder / name, content) for name, content in outcome.attachments.items()]
     for number, table in enumerate(outcome.report.tables):
         files.append(table.to_csv(folder / ("table.csv" if number == 0 else f"table-{number + 1}.csv")))
@@ -90,9 +95,8 @@ def write_outcome(outcome: Outcome, folder: Path, about: Mapping[str, Any]) -> l
         for path in files
         if path.suffix in (".xyz", ".csv", ".extxyz", ".cif", ".data")
     }
-    first = next(result for group in outcome.results.values() for result in group)
     body = {
-        "schema": first.schema,
+        "schema": outcome.schema or outcome.members[0].schema,
         **about,
         "warnings": [dataclasses.asdict(notice) for notice in outcome.warnings],
         "results": results,

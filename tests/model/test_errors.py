@@ -19,6 +19,8 @@ EXAMPLES = [
     errors.SubmissionError("no sbatch"),
     errors.CompositionError("no cell holds it", "Li26La12Zr8O48"),
     errors.CutError("the dipole stays"),
+    errors.SelectionError("type 9 finds nothing"),
+    errors.TrajectoryError("no cell"),
     errors.SCFError("GFN2-xTB", "Li+", "the log", "scf.log"),
     errors.RelaxationError("no minimum"),
     errors.DamagedRecordError("checksum"),
