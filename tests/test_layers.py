@@ -14,7 +14,10 @@ ALLOWED = {
     "build": {"errors", "library", "model"},
     "calculators": {"errors", "model"},
     "energetics": {"errors", "model", "build", "calculators"},
-    "report": {"errors", "library", "model", "build", "energetics"},
+    "trajectory": {"errors", "library", "model", "build"},
+    "analysis": {"errors", "model", "build", "trajectory"},
+    "electrochem": {"errors", "model"},
+    "report": {"errors", "library", "model", "build", "energetics", "analysis", "trajectory"},
     "flow": {"errors", "library", "model", "calculators"},
 }
 

@@ -20,6 +20,8 @@ class _Commands(click.Group):
         "bind": ("atomflow.cli.bind", "bind"),
         "submit": ("atomflow.cli.submit", "submit"),
         "build": ("atomflow.cli.build", "build"),
+        "check": ("atomflow.cli.check", "check"),
+        "analyze": ("atomflow.cli.analyze", "analyze"),
         "list": ("atomflow.cli.listing", "listing"),
         "status": ("atomflow.cli.stored", "status"),
         "show": ("atomflow.cli.stored", "show"),
@@ -52,6 +54,7 @@ def atomflow() -> None:
       atomflow run cation-anchor --out runs/anchors      a study, with a report
       atomflow bind Zn2+ DMF --calculator dft            one binding energy
       atomflow build molecule DMF -o dmf.xyz             a model
+      atomflow analyze traj.dcd --top system.data        diffusivity, RDF, shells
       atomflow list studies                              what there is
       atomflow doctor                                    what is installed
     """

@@ -96,15 +96,26 @@ def check_out(out: Path) -> None:
 
 
 @contextmanager
+def output_folder(out: Path) -> Iterator[None]:
+    """Make a folder for results, and take it away again when nothing came of it."""
+    made = not out.exists()
+    check_out(out)
+    try:
+        yield
+    except AtomflowError:
+        if made and not any(out.iterdir()):
+            out.rmdir()
+        raise
+
+
+@contextmanager
 def session(out: Path, store: Path, engine: Engine, quiet: bool) -> Iterator[Session]:
     """Run tasks, keep them in the store, with a progress bar on standard error."""
     engine.check()
-    made = not out.exists()
-    check_out(out)
-    kept = Store(store)
     console = Console(stderr=True, quiet=quiet)
     display = StepsDisplay(console, quiet)
-    with display.progress as bar:
+    with output_folder(out), display.progress as bar:
+        kept = Store(store)
 
         def say(text: str) -> None:
             if not quiet:
@@ -123,10 +134,6 @@ def session(out: Path, store: Path, engine: Engine, quiet: bool) -> Iterator[Ses
         except BranchesFailedError as error:
             errors = [_with_log(e, out, n) if isinstance(e, SCFError) else e for n, e in enumerate(error.errors)]
             raise BranchesFailedError(errors, error.total) from error
-        except AtomflowError:
-            if made and not any(out.iterdir()):
-                out.rmdir()
-            raise
 
 
 def _with_log(error: SCFError, out: Path, number: int = 0) -> SCFError:

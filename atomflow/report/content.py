@@ -11,7 +11,9 @@ from numbers import Integral, Real
 from pathlib import Path
 from types import MappingProxyType
 
+import numpy as np
 from ase import Atoms
+from numpy.typing import NDArray
 
 from atomflow.errors import BadOptionError
 from atomflow.model import Notice
@@ -182,10 +184,10 @@ class Curve:
     """
 
     label: str
-    x: Sequence[float]
-    y: Sequence[float]
-    low: Sequence[float] | None = None
-    high: Sequence[float] | None = None
+    x: Sequence[float] | NDArray[np.floating]
+    y: Sequence[float] | NDArray[np.floating]
+    low: Sequence[float] | NDArray[np.floating] | None = None
+    high: Sequence[float] | NDArray[np.floating] | None = None
     dashed: bool = False
     right: bool = False
 

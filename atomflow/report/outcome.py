@@ -26,8 +26,8 @@ class Outcome:
 
     Attributes
     ----------
-    results : mapping of str to Result, or to tuple of Result
-        For example ``{"binding": (...)}``; a single result becomes a mapping in ``result.json``, a tuple a list.
+    results : mapping of str to tuple of Result, or to mapping
+        For example ``{"binding": (...)}``; a mapping is plain already and written as it is.
     report : Report
         Its tables, charts, method and references; views, warnings and provenance are added here.
     rows : mapping
@@ -38,7 +38,7 @@ class Outcome:
         That of ``result.json``; by default the first result's.
     """
 
-    results: Mapping[str, Result | tuple[Result, ...]]
+    results: Mapping[str, tuple[Result, ...] | Mapping[str, Any]]
     report: Report
     rows: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     attachments: Mapping[str, str | bytes] = field(default_factory=dict)
@@ -47,7 +47,7 @@ class Outcome:
     @property
     def members(self) -> tuple[Result, ...]:
         """All results."""
-        return tuple(r for group in self.results.values() for r in (group if isinstance(group, tuple) else (group,)))
+        return tuple(r for group in self.results.values() if isinstance(group, tuple) for r in group)
 
     @property
     def warnings(self) -> tuple[Notice, ...]:
@@ -76,13 +76,15 @@ def write_outcome(outcome: Outcome, folder: Path, about: Mapping[str, Any]) -> l
     geometries: dict[Path, np.ndarray] = {}
     results: dict[str, Any] = {}
     for group, members in outcome.results.items():
-        told = []
-        for member in members if isinstance(members, tuple) else (members,):
+        if not isinstance(members, tuple):
+            results[group] = members
+            continue
+        results[group] = []
+        for member in members:
             placed, kept, shown = _write_minima(member, folder, geometries)
             files += kept
             views += shown
-            told.append({key: value for key, value in placed.to_dict().items() if key != "schema"})
-        results[group] = told if isinstance(members, tuple) else told[0]
+            results[group].append({key: value for key, value in placed.to_dict().items() if key != "schema"})
     files += [write_atomically(folder / name, content) for name, content in outcome.attachments.items()]
     for number, table in enumerate(outcome.report.tables):
         files.append(table.to_csv(folder / ("table.csv" if number == 0 else f"table-{number + 1}.csv")))

@@ -1,0 +1,394 @@
+"""All that is asked of a trajectory, or of replicas of it, with the files read as seldom as possible."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from atomflow.analysis.base import FrameAnalysis, sweep
+from atomflow.analysis.conductivity import ConductivityResult, check_charges, conductivity_of_motions
+from atomflow.analysis.coordination import Coordination, CoordinationResult
+from atomflow.analysis.motion import motion_of_paths
+from atomflow.analysis.msd import MSDResults, msd_of_motions
+from atomflow.analysis.rdf import RDF, RDFResult
+from atomflow.analysis.shells import Shells, ShellsResult
+from atomflow.errors import BadOptionError, TrajectoryError, UnknownNameError
+from atomflow.model import Notice, Result, record
+from atomflow.trajectory import Trajectory, check_trajectory, find_species, gather_paths, window
+
+#: Called with a stage's name, and steps done and in all.
+#: Frames of each trajectory that are looked over before.
+_SAMPLE = 60
+_MINIMUM = "first minimum of g(r)"
+#: Of a first shell where g(r) is too noisy to show its end, A: most cations hold O, N or F within 2.6 A (assumed).
+_ASSUMED_CUTOFF_A = 3.0
+_FIT = (
+    "Mean square displacements of all lags come from power spectra. Diffusivities are slopes by generalised least squares "
+    "with the covariance of the displacements, from a lag that the data choose; intervals are 95 % credible ones and "
+    "include that this choice is uncertain."
+)
+
+Told = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to find out.
+
+    Attributes
+    ----------
+    species : mapping of str to selection
+        MDAnalysis selections, or atom indices, by the labels that all else uses.
+    rdf : tuple of str
+        Pairs ``A:B``.
+    coordination : mapping of str to float or None
+        Cutoffs by pair, A; None for the first minimum of g(r).
+    shells : mapping of str to tuple of str
+        Ligands by centre.
+    shell_cutoffs_A : mapping of str to float
+        By ``centre:ligand``; others are the first minima.
+    msd : tuple of str
+        Whose diffusion.
+    charges_e : mapping of str to float
+        Charges of the particles in ``msd``; with them conductivities are computed, and ligands with a negative one
+        are anions.
+    molecules : bool
+        Follow centres of mass of molecules.
+    fit_ps : pair of float or None
+        First and last lag to fit; None to choose from the data.
+    assumed : tuple of str
+        What was found out rather than said, for people.
+    """
+
+    species: Mapping[str, Any] = field(default_factory=dict)
+    rdf: tuple[str, ...] = ()
+    coordination: Mapping[str, float | None] = field(default_factory=dict)
+    shells: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    shell_cutoffs_A: Mapping[str, float] = field(default_factory=dict)
+    msd: tuple[str, ...] = ()
+    charges_e: Mapping[str, float] = field(default_factory=dict)
+    molecules: bool = False
+    unwrap: Any = "auto"
+    drift: str = "auto"
+    fit_ps: tuple[float | None, float | None] = (None, None)
+    temperature_K: float = 298.15
+    viscosity_mPa_s: float | None = None
+    r_max_A: float | None = None
+    bin_A: float = 0.02
+    exclude_molecules: bool = False
+    assumed: tuple[str, ...] = ()
+    notices: tuple[Notice, ...] = ()
+
+
+def everything(trajectory: Trajectory) -> Wanted:
+    """Find out what there is and ask for all of it: diffusion of what moves, shells of what is positive.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+
+    Returns
+    -------
+    Wanted
+        Molecules are followed by their centres of mass; ``assumed`` has a line for each kind that was found.
+    """
+    frame = next(iter(trajectory.source.frames([0])))
+    found = find_species(trajectory.topology, frame.positions_A, frame.cell_A)
+    has_cell = frame.cell_A is not None
+    pairs = found.pairs if has_cell else ()
+    shells: dict[str, list[str]] = {}
+    for pair in pairs:
+        centre, _, ligand = pair.partition(":")
+        if centre != ligand:
+            shells.setdefault(centre, []).append(ligand)
+    charged = found.charges_e
+    moving = found.mobile or tuple(kind.name for kind in found.kinds if kind.role in ("type", "element"))
+    return Wanted(
+        species=found.labels,
+        rdf=pairs,
+        coordination=dict.fromkeys(pairs),
+        shells={centre: tuple(ligands) for centre, ligands in shells.items()},
+        msd=moving,
+        charges_e=charged,
+        molecules=bool(found.mobile),
+        assumed=found.describe(),
+        notices=found.notices,
+    )
+
+
+@record("atomflow.analysis/1")
+@dataclass(frozen=True, eq=False)
+class Findings(Result):
+    """What was found in a trajectory.
+
+    Attributes
+    ----------
+    name : str
+        The file, for people.
+    msd, rdf, coordination, conductivity : results of the analyses, or None
+    shells : dict of str to ShellsResult
+        By centre.
+    method, assumed : tuple of str
+        Sentences for the report.
+    """
+
+    name: str
+    n_replicas: int
+    n_frames: int
+    msd: MSDResults | None
+    rdf: RDFResult | None
+    coordination: CoordinationResult | None
+    shells: dict[str, ShellsResult]
+    conductivity: ConductivityResult | None
+    method: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()
+    warnings: tuple[Notice, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """``{"schema", "warnings", "results": {"msd": {"Li": ...}, "rdf": {"Li:O": ...}, ...}}`` with plain values."""
+        results = {
+            "msd": self.msd.to_dict()["species"] if self.msd else {},
+            "rdf": self.rdf.to_dict()["pairs"] if self.rdf else {},
+            "coordination": self.coordination.to_dict()["pairs"] if self.coordination else {},
+            "shells": {centre: _body(shells) for centre, shells in self.shells.items()},
+            "conductivity": _body(self.conductivity) if self.conductivity else {},
+        }
+        about = {"name": self.name, "n_replicas": self.n_replicas, "n_frames": self.n_frames}
+        told = [dataclasses.asdict(notice) for notice in self.warnings]
+        return {"schema": self.schema, **about, "warnings": told, "results": results}
+
+
+def _body(result: Result) -> dict[str, Any]:
+    return {key: value for key, value in result.to_dict().items() if key not in ("schema", "warnings")}
+
+
+def analyse(
+    replicas: Sequence[Trajectory],
+    wanted: Wanted,
+    start: int | None = None,
+    stop: int | None = None,
+    step: int | None = None,
+    *,
+    workers: int = 1,
+    executor: Executor | None = None,
+    progress: Told | None = None,
+) -> Findings:
+    """Carry out all that is wanted.
+
+    Parameters
+    ----------
+    replicas : sequence of Trajectory
+        One, or several of the same atoms, whose results are combined.
+    wanted : Wanted
+    start, stop, step : int, optional
+        Frames of each.
+    workers : int
+        Local processes.
+    executor : concurrent.futures.Executor, optional
+        Where to run instead.
+    progress : callable, optional
+        Called with a stage's name, and steps done and in all.
+
+    Raises
+    ------
+    TrajectoryError
+        Replicas of different atoms; a trajectory that lacks what is asked for.
+    BadOptionError
+        Nothing is asked for.
+    """
+    first = _alike(replicas)
+    parts = [(replica, window(replica.n_frames, start, stop, step)) for replica in replicas]
+    if not (wanted.rdf or wanted.coordination or wanted.shells or wanted.msd):
+        raise BadOptionError(
+            "nothing to do: ask for rdf, cn, shell or msd; 'auto' found neither what moves nor what could bind"
+        )
+    notices: list[Notice] = [*first.notices, *wanted.notices]
+    for replica in replicas:
+        notices += check_trajectory(replica, sample=_SAMPLE).warnings
+
+    def told(stage: str) -> Callable[[int, int], None] | None:
+        return None if progress is None else lambda done, total: progress(stage, done, total)
+
+    means = {"workers": workers, "executor": executor}
+    rdf, minima = _functions(first, parts, wanted, means, told("g(r)"))
+    coordination, shells, more = _around(first, parts, wanted, minima, means, told("shells"))
+    notices += more
+    msd, conductivity, moved = _moving(parts, wanted, {"start": start, "stop": stop, "step": step}, means, told)
+    for result in (rdf, coordination, *shells.values(), msd, conductivity):
+        notices += result.warnings if result is not None else ()
+    return Findings(
+        name=", ".join(replica.name for replica in replicas),
+        n_replicas=len(replicas),
+        n_frames=sum(len(frames) for _, frames in parts),
+        msd=msd,
+        rdf=rdf,
+        coordination=coordination,
+        shells=shells,
+        conductivity=conductivity,
+        method=(*moved, *_method(rdf, shells)),
+        assumed=(*wanted.assumed, *_assumed(replicas)),
+        warnings=tuple(dict.fromkeys(notices)),
+    )
+
+
+def _alike(replicas: Sequence[Trajectory]) -> Trajectory:
+    if not replicas:
+        raise BadOptionError("no trajectory")
+    first = replicas[0]
+    for other in replicas[1:]:
+        if other.n_atoms != first.n_atoms:
+            raise TrajectoryError(
+                f"{other.name} has {other.n_atoms} atoms, {first.name} {first.n_atoms}: replicas have the same atoms; "
+                "analyse different systems one by one"
+            )
+        one, two = other.topology.types, first.topology.types
+        if one is not None and two is not None and not np.array_equal(one, two):
+            raise TrajectoryError(f"{other.name} and {first.name} have different atom types: they are no replicas")
+    return first
+
+
+_Parts = Sequence[tuple[Trajectory, Sequence[int]]]
+
+
+def _functions(
+    first: Trajectory, parts: _Parts, wanted: Wanted, means: dict[str, Any], told: Any
+) -> tuple[RDFResult | None, dict[str, float | None]]:
+    """The g(r) asked for, and the first minima that cutoffs are to be taken from."""
+    pairs = tuple(dict.fromkeys([*wanted.rdf, *(name for name, cut in wanted.coordination.items() if cut is None)]))
+    options: dict[str, Any] = {"r_max_A": wanted.r_max_A, "bin_A": wanted.bin_A}
+    analyses: list[RDF] = []
+    if pairs:
+        analyses.append(RDF(first, pairs, wanted.species, exclude_molecules=wanted.exclude_molecules, **options))
+    between = tuple(
+        pair
+        for centre, ligands in wanted.shells.items()
+        for pair in (f"{centre}:{ligand}" for ligand in ligands)
+        if pair not in wanted.shell_cutoffs_A
+    )
+    if between and not (wanted.exclude_molecules and set(between) <= set(pairs)):
+        # A shell is made of other molecules, so its cutoff comes from g(r) between molecules.
+        analyses.append(RDF(first, between, wanted.species, exclude_molecules=True, **options))
+    if not analyses:
+        return None, {}
+    sweep(parts, analyses, progress=told, **means)
+    minima = {name: pair.first_minimum_A for one in analyses for name, pair in one.results.pairs.items()}
+    shown = analyses[0].results if pairs else None
+    return shown, minima
+
+
+def _around(
+    first: Trajectory,
+    parts: _Parts,
+    wanted: Wanted,
+    minima: Mapping[str, float | None],
+    means: dict[str, Any],
+    told: Any,
+) -> tuple[CoordinationResult | None, dict[str, ShellsResult], list[Notice]]:
+    """Coordination numbers and shells, in one sweep, with the cutoffs given or found."""
+    notices: list[Notice] = []
+
+    def cutoff(pair: str, given: float | None) -> float:
+        found = given if given is not None else minima.get(pair)
+        if found is None:
+            text = f"{pair}: g(r) shows no first minimum above its noise; {_ASSUMED_CUTOFF_A} A is assumed as cutoff"
+            notices.append(Notice("assumed-cutoff", f"{text}: give one, such as {pair}@2.8"))
+        return _ASSUMED_CUTOFF_A if found is None else found
+
+    cutoffs = {pair: cutoff(pair, given) for pair, given in wanted.coordination.items()}
+    analyses: list[FrameAnalysis[Any]] = []
+    numbers = None
+    if cutoffs:
+        numbers = Coordination(first, cutoffs, wanted.species, exclude_molecules=wanted.exclude_molecules)
+        analyses.append(numbers)
+    shells: dict[str, Shells] = {}
+    for centre, ligands in wanted.shells.items():
+        reach = {name: cutoff(f"{centre}:{name}", wanted.shell_cutoffs_A.get(f"{centre}:{name}")) for name in ligands}
+        anions = [name for name in reach if _is_anion(name, wanted.charges_e)]
+        shells[centre] = Shells(first, centre, tuple(reach), reach, species=wanted.species, anions=anions)
+    analyses += shells.values()
+    if analyses:
+        sweep(parts, analyses, progress=told, **means)
+    result = None
+    if numbers is not None:
+        sources = {
+            pair: "assumed" if minima.get(pair) is None else _MINIMUM
+            for pair, given in wanted.coordination.items()
+            if given is None
+        }
+        told_where = {
+            name: dataclasses.replace(pair, cutoff_from=sources.get(name, pair.cutoff_from))
+            for name, pair in numbers.results.pairs.items()
+        }
+        result = dataclasses.replace(numbers.results, pairs=told_where)
+    return result, {centre: shell.results for centre, shell in shells.items()}, list(dict.fromkeys(notices))
+
+
+def _is_anion(label: str, charges_e: Mapping[str, float]) -> bool:
+    """Whether a site, such as O_TFSI, belongs to a particle of negative charge."""
+    owner = label if label in charges_e else label.partition("_")[2]
+    return charges_e.get(owner, 0.0) < 0
+
+
+def _moving(
+    parts: _Parts, wanted: Wanted, frames: dict[str, int | None], means: dict[str, Any], told: Callable[[str], Any]
+) -> tuple[MSDResults | None, ConductivityResult | None, tuple[str, ...]]:
+    """Diffusion, conductivity, and how the paths were made."""
+    if not wanted.msd:
+        return None, None, ()
+    for name in wanted.msd:
+        if name not in wanted.species:
+            raise UnknownNameError("species", name, wanted.species, "name it with --species, or in species=")
+    charges = {name: charge for name, charge in wanted.charges_e.items() if name in wanted.msd}
+    if charges:
+        check_charges(charges, wanted.species, wanted.temperature_K)
+    motions, sentences = [], []
+    for replica, _ in parts:
+        groups = {name: replica.topology.select(wanted.species[name]) for name in wanted.msd}
+        options: dict[str, Any] = {"unwrap": wanted.unwrap, "drift": wanted.drift, "molecules": wanted.molecules}
+        options |= {**frames, **means}
+        with gather_paths(replica, groups, progress=told("paths"), **options) as paths:
+            motions.append(motion_of_paths(paths, workers=means["workers"], progress=told("MSD")))
+            sentences.append(
+                f"Unwrapping: {paths.scheme} ({paths.scheme_why}). Drift: {paths.drift}. "
+                + ("Centres of mass of molecules were followed." if wanted.molecules else "Atoms were followed.")
+            )
+    fit: dict[str, Any] = {"fit_ps": wanted.fit_ps, "temperature_K": wanted.temperature_K}
+    msd = msd_of_motions(motions, viscosity_mPa_s=wanted.viscosity_mPa_s, **fit)
+    conductivity = None
+    if charges and motions[0].grid.spacing_ps is not None and all(motion.volume_A3 for motion in motions):
+        conductivity = conductivity_of_motions(motions, msd, charges, wanted.temperature_K)
+    return msd, conductivity, (*dict.fromkeys(sentences), _FIT)
+
+
+def _method(rdf: RDFResult | None, shells: Mapping[str, ShellsResult]) -> tuple[str, ...]:
+    sentences = []
+    if rdf is not None:
+        within = " Pairs within one molecule are left out." if rdf.exclude_molecules else ""
+        sentences.append(
+            f"g(r): bins of {rdf.bin_A:.3g} A up to {rdf.r_max_A:.4g} A, counted over an ideal gas in the volume of each "
+            f"frame; bands are one standard error from blocks of frames.{within}"
+        )
+    if shells:
+        sentences.append(
+            "Shells: molecules with a named atom within the cutoff. Without an anion a centre is solvent-separated, with one "
+            "that touches no other centre a contact pair, else part of an aggregate."
+        )
+    return tuple(sentences)
+
+
+def _assumed(replicas: Sequence[Trajectory]) -> tuple[str, ...]:
+    return tuple(
+        dict.fromkeys(
+            line
+            for replica in replicas
+            for line in (
+                f"atoms: {replica.topology.source or 'the trajectory itself'}",
+                f"times: {replica.clock.source}",
+            )
+        )
+    )
