@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -10,10 +11,12 @@ from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
 import pytest
+import solvation_analysis
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 HOME = Path(__file__).parents[1]
+ELECTROLYTE = Path(solvation_analysis.__file__).parent / "tests" / "data" / "bn_fec_data"
 TEXT = (HOME / "README.md").read_text(encoding="utf-8")
 # The section about clusters is followed on a real Slurm, by tests/cluster/test_readme_hpc.py.
 _BEFORE, _, _REST = TEXT.partition("\n## On a cluster\n")
@@ -49,9 +52,17 @@ def _profile(folder):
     return path
 
 
+def _trajectory(folder):
+    """A real run for the commands that analyse one: LiPF6 in butyronitrile and FEC, from solvation-analysis."""
+    for name, ours in (("bn_fec.data", "system.data"), ("bn_fec_short_wrap.dcd", "traj.dcd")):
+        shutil.copy(ELECTROLYTE / name, folder / ours)
+
+
 def _atomflow(command, folder):
     program, *arguments = shlex.split(command)
     assert program == "atomflow"
+    if "traj.dcd" in arguments:
+        _trajectory(folder)
     return subprocess.run(
         [sys.executable, "-m", "atomflow", *arguments],
         cwd=folder,
@@ -94,7 +105,7 @@ def test_command_works(command, tmp_path):
     words = shlex.split(command)
     if words[1] == "build":
         assert (tmp_path / words[words.index("-o") + 1]).stat().st_size > 0
-    elif words[1] in ("run", "bind") and "--out" in words:
+    elif words[1] in ("run", "bind", "analyze") and "--out" in words:
         assert (tmp_path / words[words.index("--out") + 1] / "result.json").is_file()
     else:
         assert done.stdout.strip()
@@ -141,7 +152,7 @@ def test_python_example(source, tmp_path):
         text=True,
         check=True,
     )
-    assert re.match(r"-2\.9\d eV, \{'Li-O': 1\.6|14\.0\n|Li26La12Zr6Ta2O48 0\.0 meV/atom", done.stdout)
+    assert re.match(r"-2\.9\d eV, \{'Li-O': 1\.6|14\.0\n|Li26La12Zr6Ta2O48 0\.0 meV/atom|1\.5e-05 \[", done.stdout)
 
 
 def test_links_lead_somewhere():
@@ -152,7 +163,8 @@ def test_links_lead_somewhere():
 def test_make_installs_the_development_tools_of_pyproject():
     """Said twice, since the pip that comes with Python 3.11 cannot read dependency groups."""
     project = tomllib.loads((HOME / "pyproject.toml").read_text(encoding="utf-8"))
-    listed = re.search(r"^DEV := (.*)$", (HOME / "Makefile").read_text(encoding="utf-8"), re.M)[1].split()
+    makefile = (HOME / "Makefile").read_text(encoding="utf-8").replace("\\\n", " ")
+    listed = re.search(r"^DEV := (.*)$", makefile, re.M)[1].split()
     assert listed == [re.match(r"[\w-]+(\[\w+\])?", entry)[0] for entry in project["dependency-groups"]["dev"]]
 
 
@@ -167,7 +179,7 @@ def test_every_package_that_make_installs_is_pinned():
     extras = project["project"]["optional-dependencies"]
     todo = [
         *project["project"]["dependencies"],
-        *(r for e in ("xtb", "dft", "slurm", "export") for r in extras[e]),
+        *(r for e in ("xtb", "dft", "slurm", "export", "files") for r in extras[e]),
         *project["dependency-groups"]["dev"],
     ]
     pins, seen = _pins(), set()
