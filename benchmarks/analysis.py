@@ -236,12 +236,21 @@ def msd_atomflow(path, top, n):
     return {"cpu_s": cpu() - began, "check": float(found.species["all"].msd_A2[10])}
 
 
-def msd_tidynamics(path, top, n):
+def unnamed(path):
+    """A Universe of a dcd without a topology."""
     import MDAnalysis as mda
+    from MDAnalysis.lib.formats.libdcd import DCDFile
+
+    with DCDFile(str(path)) as file:
+        universe = mda.Universe.empty(file.header["natoms"])
+    return universe.load_new(str(path))
+
+
+def msd_tidynamics(path, top, n):
     import tidynamics
 
     began = cpu()
-    universe = mda.Universe(str(path), topology_format="MINIMAL")
+    universe = unnamed(path)
     positions = universe.trajectory.timeseries(order="afc", stop=n).astype(float)
     # tidynamics takes one particle at a time; its mean over them is what both report.
     total = sum(tidynamics.msd(one) for one in positions) / len(positions)
@@ -249,11 +258,10 @@ def msd_tidynamics(path, top, n):
 
 
 def msd_mdanalysis(path, top, n):
-    import MDAnalysis as mda
     from MDAnalysis.analysis.msd import EinsteinMSD
 
     began = cpu()
-    universe = mda.Universe(str(path), topology_format="MINIMAL")
+    universe = unnamed(path)
     found = EinsteinMSD(universe, select="all", msd_type="xyz", fft=True).run(stop=n)
     return {"cpu_s": cpu() - began, "check": float(found.results.timeseries[10])}
 
@@ -437,7 +445,7 @@ def beside(title, ours, peers, small, large, repeat, per):
         if "ms" in row and own:
             row["ratio"] = row["ms"] / own
     told = ", ".join(
-        f"{name} {row['ms']:.3g} ms ({row['ratio']:.1f}x)" if "ms" in row else f"{name}: {row['missing']}"
+        f"{name} {row['ms']:.3g} ms ({row.get('ratio', 0):.1f}x)" if "ms" in row else f"{name}: {row['missing']}"
         for name, row in rows.items()
     )
     print(f"{title}: {told}", flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
@@ -201,6 +202,21 @@ def _tally(
         if told:
             told(number + 1)
     return tallies
+
+
+def strict(data: Any) -> Any:
+    """Plain data with None for every number that is not finite, as JSON has neither NaN nor infinity.
+
+    Parameters
+    ----------
+    data
+        Dictionaries, lists, numbers and strings, as of :meth:`atomflow.model.Result.to_dict`.
+    """
+    if isinstance(data, dict):
+        return {key: strict(value) for key, value in data.items()}
+    if isinstance(data, list):
+        return [strict(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
 def check_finite(name: str, frame: Frame) -> None:

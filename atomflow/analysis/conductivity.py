@@ -8,6 +8,7 @@ is the Haven ratio: above one where ions of opposite charge move together.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
@@ -19,7 +20,7 @@ import numpy as np
 from ase import units
 from numpy.typing import NDArray
 
-from atomflow.analysis.base import Analysis, Progress
+from atomflow.analysis.base import Analysis, Progress, strict
 from atomflow.analysis.diffusion import Estimate, estimate
 from atomflow.analysis.motion import Motion, motion_of_paths, of_one
 from atomflow.analysis.msd import MSDResults, msd_of_motions
@@ -31,6 +32,8 @@ from atomflow.trajectory import Scheme, gather_paths
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+#: Square displacements of the charges together, over those of each by itself, below which they are rounding.
+_STILL = 1e-12
 #: Net charge of all particles that is still called neutral, e.
 _NEUTRAL_E = 1e-2
 
@@ -68,6 +71,10 @@ class ConductivityResult(Result):
     temperature_K: float
     volume_A3: float
     warnings: tuple[Notice, ...] = ()
+
+    def to_json(self, indent: int | None = 2) -> str:
+        """As JSON; null for a limit that is not finite."""
+        return json.dumps(strict(self.to_dict()), indent=indent, ensure_ascii=False, allow_nan=False)
 
     def plot(self, axes: Axes | None = None) -> Axes:
         """Draw both with their intervals."""
@@ -188,15 +195,13 @@ def conductivity_of_motions(
     Raises
     ------
     TrajectoryError
-        There is no cell, so no volume; or nobody knows the frame spacing.
+        As :func:`why_no_conductivity` says.
     """
     check_charges(charges_e, msd.species, temperature_K)
     volumes = [motion.volume_A3 for motion in motions if motion.volume_A3 is not None]
-    if len(volumes) < len(motions):
-        raise TrajectoryError("a conductivity needs the volume, and the trajectory has no cell; give it, as in cell_A")
     spacing = motions[0].grid.spacing_ps
-    if spacing is None:
-        raise TrajectoryError("a conductivity needs the frame spacing; give it, as in dt_ps=10 or --dt 10ps")
+    if spacing is None or len(volumes) < len(motions):
+        raise TrajectoryError(why_no_conductivity(motions))
     volume = float(np.mean(volumes))
     counts = {name: motions[0].counts[name] for name in charges_e}
     notices: list[Notice] = []
@@ -207,7 +212,7 @@ def conductivity_of_motions(
     # e^2 / (V k T), for a sum of charge^2 * diffusivity in A^2/ps: to S/m, then to S/cm.
     factor = units._e**2 / (volume * 1e-30 * units._k * temperature_K) * 1e-8 / 100
     independent = _independent(msd, charges_e, counts, factor, notices)
-    collective = estimate([of_one(_charge_path(motion, charges_e), motion.grid) for motion in motions])
+    collective = _collective(motions, charges_e)
     axes = len(motions[0].axes)
     together = _together(collective, factor / (2 * axes * spacing), notices)
     ratio = _haven(independent, together, notices)
@@ -226,11 +231,34 @@ def conductivity_of_motions(
     )
 
 
+def why_no_conductivity(motions: Sequence[Motion]) -> str:
+    """What keeps these trajectories from having a conductivity, and its mend; empty if nothing does."""
+    if not all(motion.grid.even for motion in motions):
+        return "a conductivity needs evenly spaced frames; choose them with start, stop and step (--frames)"
+    if any(motion.grid.spacing_ps is None for motion in motions):
+        return "a conductivity needs the frame spacing; give it, as in dt_ps=10 or --dt 10ps"
+    if any(motion.volume_A3 is None for motion in motions):
+        return "a conductivity needs the volume, and the trajectory has no cell; give it, as in cell_A"
+    return ""
+
+
 _Value = tuple[float | None, _Interval | None]
 
 
 def _charge_path(motion: Motion, charges_e: Mapping[str, float]) -> NDArray[np.float64]:
     return np.sum([charge * motion.sums_A[name] for name, charge in charges_e.items()], axis=0)
+
+
+def _collective(motions: Sequence[Motion], charges_e: Mapping[str, float]) -> Estimate | None:
+    """Fit of all charges' motion together; None where they stand still, as after their own drift was subtracted."""
+    paths = [of_one(_charge_path(motion, charges_e), motion.grid) for motion in motions]
+    apart = sum(
+        charge**2 * motions[0].counts[name] * float(np.nanmax(motions[0].species[name].total_A2))
+        for name, charge in charges_e.items()
+    )
+    if max(float(np.nanmax(path.total_A2)) for path in paths) <= _STILL * apart:
+        return None
+    return estimate(paths)
 
 
 def _independent(
@@ -256,7 +284,10 @@ def _independent(
 def _together(found: Estimate | None, factor: float, notices: list[Notice]) -> _Value:
     """Einstein-Helfand; ``factor`` takes a slope in A^2 a frame."""
     if found is None:
-        text = "Einstein-Helfand is undetermined: too few frames, or the charges do not move"
+        text = (
+            "Einstein-Helfand is undetermined: too few frames, or the charges as a whole stand still (perhaps since their "
+            "own drift was subtracted: then choose another frame of reference)"
+        )
         notices.append(Notice("einstein-helfand-undetermined", text))
         return None, None
     interval = (max(found.ci95[0], 0.0) * factor, found.ci95[1] * factor)
@@ -269,7 +300,7 @@ def _together(found: Estimate | None, factor: float, notices: list[Notice]) -> _
         text = f"Einstein-Helfand is undetermined: {why}; run longer, or more replicas"
         notices.append(Notice("einstein-helfand-undetermined", text))
         return None, interval
-    return found.slope * factor, interval
+    return float(found.slope) * factor, interval
 
 
 def _haven(independent: _Value, together: _Value, notices: list[Notice]) -> _Value:

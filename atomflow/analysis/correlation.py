@@ -152,11 +152,12 @@ def spectra(positions_A: Array, grid: Grid) -> tuple[Array, Array]:
     squares = np.zeros((d, n_frames))
     for first in range(0, n, at_once):
         part = positions_A[first : first + at_once]
+        # A product with ones: numpy's mean over a middle axis of rows of three is ten times slower.
+        means = np.matmul(np.full(n_frames, 1.0 / n_frames), part)
         room = buffer[: len(part)]
         for axis in range(d):
             centred = room[:, :n_frames] if grid.whole else np.empty((len(part), n_frames))
-            centred[...] = part[:, :, axis]
-            centred -= centred.mean(axis=1, keepdims=True)
+            np.subtract(part[:, :, axis], means[:, axis, None], out=centred)
             squares[axis] += np.einsum("kt,kt->t", centred, centred)
             if not grid.whole:
                 room[:, grid.places] = centred

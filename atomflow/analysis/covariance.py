@@ -142,6 +142,9 @@ def slope_interval(laws: Sequence[SlopeLaw], weights: Array, level: float = 0.95
         return float(sum(weight * law.above(slope) for law, weight in zip(laws, weights, strict=True)))
 
     tiny = 1e-9 * size
+    if below(tiny) >= 1 - tail:
+        # Far below zero: no slope that can be is likely.
+        return 0.0, tiny
     high = size
     while below(high) < 1 - tail:
         high *= 2

@@ -39,9 +39,9 @@ _LATEST_OF_ONE = 0.07
 #: by simulation: less costs precision where there is no early motion of another kind, more misses a weak one.
 _FIRST, _LATER = 1.25, 2.5
 #: Variance of what early motion adds to the difference of two slopes, over that of noise: a weak assumption.
-_UNLIKE = 2.0
-#: Log-log slopes within these limits (or one standard error of them) are diffusion, if they are known to _KNOWN.
-_LOWEST, _HIGHEST, _KNOWN = 0.9, 1.1, 0.2
+_UNLIKE = 1.0
+#: Log-log slopes within these limits, or so many standard errors of them, are diffusion, if they are known to _KNOWN.
+_LOWEST, _HIGHEST, _WITHIN, _KNOWN = 0.9, 1.1, 0.7, 0.2
 #: And at most this far from one, however badly they are known.
 _FARTHEST = 0.2
 #: Fewer groups of particles say nothing about how much particles differ.
@@ -211,7 +211,10 @@ def estimate(
             chosen, shares, told = _choose(fits)
     window = fits[told]
     factor, differ = _replica_scatter(curve, fits[chosen[0]])
-    laws = [fits[k].law.times(factor) for k in chosen]
+    variances = np.array([fits[k].variance for k in chosen])
+    # Of the mean of all: what an earlier fit and a later one have in common is the earlier's variance.
+    common = float(shares @ np.minimum.outer(variances, variances) @ shares)
+    laws = [fits[k].law.times(factor * common / variance) for k, variance in zip(chosen, variances, strict=True)]
     slope = float(sum(share * fits[k].slope for share, k in zip(shares, chosen, strict=True)))
     axis_slopes, axis_ci95 = _axes(curve, [fits[k] for k in chosen], laws, shares)
     why_not = _why_not(window)
@@ -349,9 +352,9 @@ def _why_not(fit: WindowFit) -> str:
     """Why motion with this log-log slope is not called diffusive; empty if it is."""
     slope, error = fit.loglog_slope, fit.loglog_error
     told = f"the log-log slope of the MSD is {slope:.2f} ± {error:.2f}"
-    if slope + error < _LOWEST or slope < 1 - _FARTHEST:
+    if slope + _WITHIN * error < _LOWEST or slope < 1 - _FARTHEST:
         return f"{told}, below that of diffusion (1)"
-    if slope - error > _HIGHEST or slope > 1 + _FARTHEST:
+    if slope - _WITHIN * error > _HIGHEST or slope > 1 + _FARTHEST:
         return f"{told}, above that of diffusion (1): drift, flow or ballistic motion"
     if error > _KNOWN:
         return f"{told}, too uncertain to tell"

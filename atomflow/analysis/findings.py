@@ -6,12 +6,18 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from atomflow.analysis.base import FrameAnalysis, sweep
-from atomflow.analysis.conductivity import ConductivityResult, check_charges, conductivity_of_motions
+from atomflow.analysis.base import FrameAnalysis, strict, sweep
+from atomflow.analysis.conductivity import (
+    ConductivityResult,
+    check_charges,
+    conductivity_of_motions,
+    why_no_conductivity,
+)
 from atomflow.analysis.coordination import Coordination, CoordinationResult
 from atomflow.analysis.motion import motion_of_paths
 from atomflow.analysis.msd import MSDResults, msd_of_motions
@@ -21,7 +27,6 @@ from atomflow.errors import BadOptionError, TrajectoryError, UnknownNameError
 from atomflow.model import Notice, Result, record
 from atomflow.trajectory import Trajectory, check_trajectory, find_species, gather_paths, window
 
-#: Called with a stage's name, and steps done and in all.
 #: Frames of each trajectory that are looked over before.
 _SAMPLE = 60
 _MINIMUM = "first minimum of g(r)"
@@ -33,6 +38,7 @@ _FIT = (
     "include that this choice is uncertain."
 )
 
+#: Called with a stage's name, and steps done and in all.
 Told = Callable[[str, int, int], None]
 
 
@@ -150,7 +156,10 @@ class Findings(Result):
     warnings: tuple[Notice, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """``{"schema", "warnings", "results": {"msd": {"Li": ...}, "rdf": {"Li:O": ...}, ...}}`` with plain values."""
+        """``{"schema", "warnings", "results": {"msd": {"Li": ...}, "rdf": {"Li:O": ...}, ...}}`` with plain values.
+
+        What is not finite, such as the MSD at a lag that no two frames have, is None: JSON has no word for it.
+        """
         results = {
             "msd": self.msd.to_dict()["species"] if self.msd else {},
             "rdf": self.rdf.to_dict()["pairs"] if self.rdf else {},
@@ -160,7 +169,7 @@ class Findings(Result):
         }
         about = {"name": self.name, "n_replicas": self.n_replicas, "n_frames": self.n_frames}
         told = [dataclasses.asdict(notice) for notice in self.warnings]
-        return {"schema": self.schema, **about, "warnings": told, "results": results}
+        return {"schema": self.schema, **about, "warnings": told, "results": strict(results)}
 
 
 def _body(result: Result) -> dict[str, Any]:
@@ -207,6 +216,7 @@ def analyse(
         raise BadOptionError(
             "nothing to do: ask for rdf, cn, shell or msd; 'auto' found neither what moves nor what could bind"
         )
+    _check_labels(wanted)
     notices: list[Notice] = [*first.notices, *wanted.notices]
     for replica in replicas:
         notices += check_trajectory(replica, sample=_SAMPLE).warnings
@@ -218,7 +228,8 @@ def analyse(
     rdf, minima = _functions(first, parts, wanted, means, told("g(r)"))
     coordination, shells, more = _around(first, parts, wanted, minima, means, told("shells"))
     notices += more
-    msd, conductivity, moved = _moving(parts, wanted, {"start": start, "stop": stop, "step": step}, means, told)
+    msd, conductivity, moved, doubts = _moving(parts, wanted, {"start": start, "stop": stop, "step": step}, means, told)
+    notices += doubts
     for result in (rdf, coordination, *shells.values(), msd, conductivity):
         notices += result.warnings if result is not None else ()
     return Findings(
@@ -240,6 +251,10 @@ def _alike(replicas: Sequence[Trajectory]) -> Trajectory:
     if not replicas:
         raise BadOptionError("no trajectory")
     first = replicas[0]
+    files = [Path(replica.name).resolve() for replica in replicas if Path(replica.name).is_file()]
+    if len(set(files)) < len(files):
+        twice = next(path for path in files if files.count(path) > 1)
+        raise BadOptionError(f"{twice} is given twice: replicas are independent runs; give each file once")
     for other in replicas[1:]:
         if other.n_atoms != first.n_atoms:
             raise TrajectoryError(
@@ -328,28 +343,44 @@ def _around(
     return result, {centre: shell.results for centre, shell in shells.items()}, list(dict.fromkeys(notices))
 
 
+def _check_labels(wanted: Wanted) -> None:
+    """Refuse what is said of a species that nobody named: most likely a slip of the pen."""
+    names = {*wanted.species, *(_owner(label) for label in wanted.species)}
+    for name in wanted.charges_e:
+        if name not in names:
+            raise UnknownNameError("species", name, wanted.species, _known(wanted))
+
+
+def _known(wanted: Wanted) -> str:
+    return f"there are {', '.join(wanted.species) or 'none'}; name others with --species, or in species="
+
+
+def _owner(label: str) -> str:
+    """The particle that a site is part of: TFSI of O_TFSI."""
+    return label.partition("_")[2]
+
+
 def _is_anion(label: str, charges_e: Mapping[str, float]) -> bool:
     """Whether a site, such as O_TFSI, belongs to a particle of negative charge."""
-    owner = label if label in charges_e else label.partition("_")[2]
-    return charges_e.get(owner, 0.0) < 0
+    return charges_e.get(label if label in charges_e else _owner(label), 0.0) < 0
 
 
 def _moving(
     parts: _Parts, wanted: Wanted, frames: dict[str, int | None], means: dict[str, Any], told: Callable[[str], Any]
-) -> tuple[MSDResults | None, ConductivityResult | None, tuple[str, ...]]:
-    """Diffusion, conductivity, and how the paths were made."""
+) -> tuple[MSDResults | None, ConductivityResult | None, tuple[str, ...], tuple[Notice, ...]]:
+    """Diffusion, conductivity, how the paths were made, and why there is no conductivity."""
     if not wanted.msd:
-        return None, None, ()
+        return None, None, (), ()
     for name in wanted.msd:
         if name not in wanted.species:
-            raise UnknownNameError("species", name, wanted.species, "name it with --species, or in species=")
+            raise UnknownNameError("species", name, wanted.species, _known(wanted))
     charges = {name: charge for name, charge in wanted.charges_e.items() if name in wanted.msd}
     if charges:
         check_charges(charges, wanted.species, wanted.temperature_K)
     motions, sentences = [], []
     for replica, _ in parts:
         groups = {name: replica.topology.select(wanted.species[name]) for name in wanted.msd}
-        options: dict[str, Any] = {"unwrap": wanted.unwrap, "drift": wanted.drift, "molecules": wanted.molecules}
+        options: dict[str, Any] = {"unwrap": wanted.unwrap, "drift": _drift(wanted), "molecules": wanted.molecules}
         options |= {**frames, **means}
         with gather_paths(replica, groups, progress=told("paths"), **options) as paths:
             motions.append(motion_of_paths(paths, workers=means["workers"], progress=told("MSD")))
@@ -358,11 +389,22 @@ def _moving(
                 + ("Centres of mass of molecules were followed." if wanted.molecules else "Atoms were followed.")
             )
     fit: dict[str, Any] = {"fit_ps": wanted.fit_ps, "temperature_K": wanted.temperature_K}
-    msd = msd_of_motions(motions, viscosity_mPa_s=wanted.viscosity_mPa_s, **fit)
-    conductivity = None
-    if charges and motions[0].grid.spacing_ps is not None and all(motion.volume_A3 for motion in motions):
-        conductivity = conductivity_of_motions(motions, msd, charges, wanted.temperature_K)
-    return msd, conductivity, (*dict.fromkeys(sentences), _FIT)
+    noticed = [notice for replica, _ in parts for notice in replica.notices]
+    msd = msd_of_motions(motions, viscosity_mPa_s=wanted.viscosity_mPa_s, notices=noticed, **fit)
+    how = (*dict.fromkeys(sentences), _FIT)
+    if not charges:
+        return msd, None, how, ()
+    if why_not := why_no_conductivity(motions):
+        return msd, None, how, (Notice("no-conductivity", why_not),)
+    return msd, conductivity_of_motions(motions, msd, charges, wanted.temperature_K), how, ()
+
+
+def _drift(wanted: Wanted) -> str:
+    """The frame of reference, with the selection of a species that is not followed itself in place of its name."""
+    if wanted.drift not in wanted.species or wanted.drift in wanted.msd:
+        return wanted.drift
+    words = wanted.species[wanted.drift]
+    return words if isinstance(words, str) else "index " + " ".join(str(int(atom)) for atom in words)
 
 
 def _method(rdf: RDFResult | None, shells: Mapping[str, ShellsResult]) -> tuple[str, ...]:

@@ -206,7 +206,9 @@ def _all_parts(
 
 
 def _part(block_A: Array, grid: Grid) -> _Part:
-    moved = (block_A - block_A.mean(axis=1, keepdims=True)).sum(axis=0)
+    # A product with ones: numpy's mean over a middle axis of rows of three is ten times slower.
+    means = np.matmul(np.full(block_A.shape[1], 1.0 / block_A.shape[1]), block_A)
+    moved = block_A.sum(axis=0) - means.sum(axis=0)
     if not grid.even:
         assert grid.times_ps is not None
         return _Part(len(block_A), moved, uneven=msd_uneven(block_A, grid.times_ps))

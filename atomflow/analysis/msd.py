@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -11,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from atomflow.analysis.base import Analysis, Progress
+from atomflow.analysis.base import Analysis, Progress, strict
 from atomflow.analysis.diffusion import Curve, Estimate, estimate
 from atomflow.analysis.finite_size import size_correction_cm2_per_s
 from atomflow.analysis.motion import Motion, axis_columns, motion_of_paths
 from atomflow.analysis.saving import save_result
-from atomflow.errors import BadOptionError
+from atomflow.errors import BadOptionError, TrajectoryError
 from atomflow.model import Notice, Result, record
 from atomflow.trajectory import Scheme, gather_paths
 
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 #: 1 A^2/ps in cm^2/s.
 A2_PER_PS = 1e-4
+#: Mean square displacements below this are rounding: nothing moves.
+_STILL_A2 = 1e-14
 
 
 @record("atomflow.msd-species/1")
@@ -114,6 +118,10 @@ class MSDResults(Result):
     def __getitem__(self, name: str) -> SpeciesMSD:
         return self.species[name]
 
+    def to_json(self, indent: int | None = 2) -> str:
+        """As JSON; null at lags that no two frames have."""
+        return json.dumps(strict(self.to_dict()), indent=indent, ensure_ascii=False, allow_nan=False)
+
     def to_dataframe(self) -> pd.DataFrame:
         """One row for each lag of each species."""
         import pandas as pd
@@ -196,6 +204,7 @@ class MSD(Analysis[MSDResults]):
         if not species:
             raise BadOptionError("no species: give species={'Li': 'element Li'}")
         axis_columns(axes)
+        _check_fit((fit_from_ps, fit_to_ps))
         self._groups = {name: self.trajectory.topology.select(words) for name, words in species.items()}
         self._paths: dict[str, Any] = {
             "molecules": molecules, "unwrap": unwrap, "drift": drift, "memory_GB": memory_GB,
@@ -247,17 +256,28 @@ def msd_of_motions(
     Raises
     ------
     BadOptionError
-        A window to fit that has too few lags.
+        A window to fit that makes no sense, has too few lags, or is in ps where the frame spacing is unknown.
     TrajectoryError
-        Replicas with different frame spacings.
+        Replicas with different frame spacings, or with frames at uneven times.
     """
     first = motions[0]
+    _check_fit(fit_ps)
+    if len(motions) > 1 and not all(motion.grid.even for motion in motions):
+        raise TrajectoryError(
+            "replicas with frames at uneven times have different lags and cannot be joined: analyse them one by one, or "
+            "choose evenly spaced frames with start, stop and step"
+        )
+    if fit_ps != (None, None) and first.grid.spacing_ps is None:
+        raise BadOptionError(
+            "lags to fit were given in ps, but the frame spacing is unknown: give it (dt_ps, or --dt 10ps)"
+        )
     told: list[Notice] = [*notices, *(notice for motion in motions for notice in motion.notices)]
     added = _correction(motions, viscosity_mPa_s, temperature_K, told)
     species = {}
     for name in first.species:
         species[name] = _one(name, motions, fit_ps, added, told)
-    if first.grid.spacing_ps is None and first.grid.even:
+    known = any(notice.code == "no-clock" for notice in told)
+    if first.grid.spacing_ps is None and first.grid.even and not known:
         told.append(
             Notice(
                 "no-clock",
@@ -270,8 +290,8 @@ def msd_of_motions(
         n_replicas=len(motions),
         n_frames=sum(len(motion.grid.places) for motion in motions),
         axes="".join(sorted(first.axes)),
-        unwrapping=first.scheme,
-        drift=first.drift,
+        unwrapping=", ".join(dict.fromkeys(motion.scheme for motion in motions)),
+        drift=", ".join(dict.fromkeys(motion.drift for motion in motions)),
         warnings=tuple(dict.fromkeys(told)),
     )
 
@@ -289,14 +309,16 @@ def _one(
     spacing = grid.spacing_ps
     lags = max((one.lags for one in replicas), key=len)
     in_frames = tuple(None if limit is None or spacing is None else limit / spacing for limit in fit_ps)
-    found = estimate(replicas, fit_from=in_frames[0], fit_to=in_frames[1])
+    found = None
+    if np.nanmax(curve.total_A2) > _STILL_A2:
+        found = estimate(replicas, fit_from=in_frames[0], fit_to=in_frames[1])
     told += _doubts(name, found, grid.even)
     per_ps = None if spacing is None or found is None else 1.0 / spacing
     axes = "".join(sorted(motions[0].axes))
     slope = interval = apparent = None
     by_axis = None
     if found is not None and per_ps is not None:
-        slope, interval = found.slope * per_ps, (found.ci95[0] * per_ps, found.ci95[1] * per_ps)
+        slope, interval = float(found.slope) * per_ps, _scaled(found.ci95, per_ps)
         apparent = slope / (2 * len(axes)) * A2_PER_PS
         by_axis = {axis: float(one) * per_ps / 2 * A2_PER_PS for axis, one in zip(axes, found.axis_slopes, strict=True)}
     diffusive = found is not None and found.diffusive
@@ -328,7 +350,16 @@ def _one(
 
 
 def _scaled(pair: tuple[float, float], by: float) -> tuple[float, float]:
-    return pair[0] * by, pair[1] * by
+    return float(pair[0]) * by, float(pair[1]) * by
+
+
+def _check_fit(fit_ps: tuple[float | None, float | None]) -> None:
+    first, last = fit_ps
+    for limit in fit_ps:
+        if limit is not None and not (math.isfinite(limit) and limit > 0):
+            raise BadOptionError(f"fit limit {limit:g} ps: give a lag above zero")
+    if first is not None and last is not None and last <= first:
+        raise BadOptionError(f"fit from {first:g} to {last:g} ps: the last lag comes before the first")
 
 
 def _doubts(name: str, found: Estimate | None, even: bool) -> list[Notice]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -115,7 +117,7 @@ def analyze(
     replicas = [opened(path, topology, dt, timestep, units, type_map) for path in trajectories]
     wanted = _wanted(replicas[0], **asked)
     asked_frames = frame_window(frames)
-    with output_folder(folder):
+    with output_folder(folder), _nothing_when_stopped(folder):
         with _bar(quiet) as told:
             found = analyse(replicas, wanted, *asked_frames, workers=workers, progress=told)
         outcome = analysis_outcome(found)
@@ -143,13 +145,21 @@ def _wanted(
     from atomflow.analysis import Wanted, everything
 
     own = named("--species", tuple(text for text in species if text != "auto"), "Li=type 5")
-    cutoffs = dict(pair_with_cutoff("--cn", text) for text in cn)
+    for name in own:
+        if set(name) & set(":,@"):
+            raise BadOptionError(
+                f"--species {name!r}: a name has none of ':', ',' and '@', which divide pairs and cutoffs"
+            )
+    cutoffs: dict[str, float | None] = {}
+    for pair, cutoff in (pair_with_cutoff("--cn", text) for text in cn):
+        if cutoffs.setdefault(pair, cutoff) != cutoff:
+            raise BadOptionError(f"--cn: {pair} is there with two cutoffs; give one")
     shells, shell_cutoffs = _shells(shell)
     asked_for: dict[str, Any] = {
-        "rdf": tuple(pair_with_cutoff("--rdf", text)[0] for text in rdf),
+        "rdf": tuple(_pair("--rdf", text) for text in rdf),
         "coordination": cutoffs,
         "shells": shells,
-        "msd": tuple(name for text in msd for name in text.split(",")),
+        "msd": tuple(name for text in msd for name in _names(text)),
     }
     settings: dict[str, Any] = {
         **same,
@@ -173,16 +183,30 @@ def _wanted(
     return replace(found, species={**found.species, **own}, **settings)
 
 
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _pair(option: str, text: str) -> str:
+    pair, cutoff = pair_with_cutoff(option, text)
+    if cutoff is not None:
+        raise BadOptionError(f"{option} {text!r}: a cutoff is for --cn and --shell; g(r) ends at --r-max")
+    return pair
+
+
 def _shells(texts: tuple[str, ...]) -> tuple[dict[str, tuple[str, ...]], dict[str, float]]:
-    """``A:B,C[@R]`` as ligands by centre, and cutoffs by ``A:B``."""
+    """``A:B,C[@R]`` as ligands by centre, and cutoffs by ``A:B``; those of one centre make one shell."""
     shells: dict[str, tuple[str, ...]] = {}
     cutoffs: dict[str, float] = {}
     for text in texts:
         pair, cutoff = pair_with_cutoff("--shell", text)
         centre, _, ligands = pair.partition(":")
-        shells[centre] = tuple(name.strip() for name in ligands.split(",") if name.strip())
+        named_here = _names(ligands)
+        if twice := set(named_here) & set(shells.get(centre, ())):
+            raise BadOptionError(f"--shell {text!r}: {centre}:{min(twice)} is there twice")
+        shells[centre] = (*shells.get(centre, ()), *named_here)
         if cutoff is not None:
-            cutoffs |= {f"{centre}:{name}": cutoff for name in shells[centre]}
+            cutoffs |= {f"{centre}:{name}": cutoff for name in named_here}
     return shells, cutoffs
 
 
@@ -197,6 +221,19 @@ def _fit(text: str | None) -> tuple[float | None, float | None]:
     if first is not None and last is not None and last <= first:
         raise BadOptionError(f"--fit {text!r}: the last lag comes before the first")
     return first, last
+
+
+@contextmanager
+def _nothing_when_stopped(folder: Path) -> Iterator[None]:
+    """Ctrl-C takes away the folder that was made for this run: unlike steps of a study, half an analysis is of no use."""
+    before = set(folder.iterdir())
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not before:
+            shutil.rmtree(folder, ignore_errors=True)
+        click.echo("stopped; " + ("nothing was written" if not before else f"{folder} may be incomplete"), err=True)
+        sys.exit(130)
 
 
 @contextmanager

@@ -35,11 +35,12 @@ def check(
       atomflow check dump.lammpstrj
       atomflow check traj.dcd --top system.data --dt 10ps
     """
+    from atomflow.analysis.base import strict
     from atomflow.trajectory import check_trajectory
 
     found = check_trajectory(opened(trajectory, topology, dt, timestep, units, type_map), sample)
     if as_json:
-        click.echo(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
+        click.echo(json.dumps(strict(found.to_dict()), indent=2, ensure_ascii=False, allow_nan=False))
     else:
         click.echo(found.to_text())
     if not found.sound:

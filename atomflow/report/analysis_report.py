@@ -91,29 +91,37 @@ def _dynamics(species: Mapping[str, Any]) -> Table:
     rows = []
     for name, one in species.items():
         low, high = one.diffusivity_ci95_cm2_per_s or (None, None)
-        scaled = [None if v is None else v * 1e6 for v in (one.diffusivity_cm2_per_s, low, high)]
+        scaled = [_millionths(value) for value in (one.diffusivity_cm2_per_s, low, high)]
         rows.append(
             {
                 "species": name,
                 "diffusivity_1e-6_cm2_per_s": scaled[0],
                 "ci95_low_1e-6_cm2_per_s": scaled[1],
                 "ci95_high_1e-6_cm2_per_s": scaled[2],
+                "corrected_1e-6_cm2_per_s": _millionths(one.corrected_diffusivity_cm2_per_s),
                 "slope_A2_per_ps": one.slope_A2_per_ps,
                 "loglog_slope": one.loglog_slope,
                 "diffusive": one.diffusive,
             }
         )
+    corrected = Column("corrected_1e-6_cm2_per_s", "Corrected for the box", "1e-6 cm²/s", 4)
     columns = (
         Column("species", "Species"),
         Column("diffusivity_1e-6_cm2_per_s", "Diffusivity", "1e-6 cm²/s", 4),
         Column("ci95_low_1e-6_cm2_per_s", "95 % from", "1e-6 cm²/s", 4),
         Column("ci95_high_1e-6_cm2_per_s", "to", "1e-6 cm²/s", 4),
+        *([corrected] if any(row[corrected.key] is not None for row in rows) else []),
         Column("slope_A2_per_ps", "Slope of the MSD", "Å²/ps", 5),
         Column("loglog_slope", "Log-log slope", "", 2),
         Column("diffusive", "Diffusive"),
     )
     note = "A diffusivity is given only where the log-log slope is that of diffusion; without a clock there is none."
     return Table("Diffusion", columns, tuple(rows), note)
+
+
+def _millionths(value: float | None) -> float | None:
+    """In 1e-6; what is not finite is not known."""
+    return value * 1e6 if value is not None and math.isfinite(value) else None
 
 
 def _conductivity(found: Findings) -> Table:
@@ -124,7 +132,7 @@ def _conductivity(found: Findings) -> Table:
         ("Nernst-Einstein: as if ions moved independently", one.nernst_einstein_S_per_cm, one.nernst_einstein_ci95_S_per_cm),
         ("Einstein-Helfand: with their correlations", one.einstein_helfand_S_per_cm, one.einstein_helfand_ci95_S_per_cm),
     ):  # fmt: skip
-        low, high = interval or (None, None)
+        low, high = (None if limit is None or not math.isfinite(limit) else limit for limit in interval or (None, None))
         rows.append(
             {"what": label, "conductivity_S_per_cm": value, "ci95_low_S_per_cm": low, "ci95_high_S_per_cm": high}
         )
@@ -221,8 +229,18 @@ def _msd_chart(found: Findings) -> LineChart:
         curves=tuple(curves),
         log_x=True,
         log_y=True,
-        caption="Dashed: the fitted line, over the lags it was fitted to. Long lags are averages over few windows.",
+        caption=_fitted_over(found.msd.species) + "Long lags are averages over few windows.",
     )
+
+
+def _fitted_over(species: Mapping[str, Any]) -> str:
+    """Where lines were fitted: they lie so close to the curves that dashes alone do not show it."""
+    windows = [
+        f"{name} {one.fit_window_ps[0]:.4g} to {one.fit_window_ps[1]:.4g} ps"
+        for name, one in list(species.items())[:_MOST_CURVES]
+        if one.fit_window_ps is not None
+    ]
+    return f"Dashed: lines fitted over lags ({', '.join(windows)}). " if windows else ""
 
 
 def _fitted(one: Any, lag: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:

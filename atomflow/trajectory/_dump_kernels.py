@@ -4,8 +4,8 @@ Numbers are made from their digits here. Up to 2^53 and ten to the 22nd that is 
 1990, doi:10.1145/93542.93557); beyond, the product with a 128-bit power of ten decides the rounding (Lemire 2021,
 doi:10.1002/spe.2984). What neither decides is handed back for Python's ``float``: every number is rounded as Python does.
 
-No index can leave the buffer: the text ends with a line feed (the callers put one there), every inner loop stops at it,
-and a line begins only before ``stop``.
+No index can leave the buffer: the callers put 64 line feeds behind the text, a line begins only before ``stop``, every
+inner loop stops at a line feed, and what looks ahead, eight bytes at a time, goes no further than 40 bytes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba import njit, types
+from numba.extending import intrinsic
 
 #: What a column is read as. From 0 to 2 the components of a position, from 3 to 5 those of the image flags.
 SKIP, ID = -1, -2
@@ -22,6 +24,8 @@ DONE, BAD_NUMBER, SHORT_LINE, FEW_LINES, UNKNOWN_ID, REPEATED_ID, LONG_TEXT = ra
 
 #: Powers of ten that doubles hold exactly, for the fast way.
 _EXACT = np.array([float(10**k) for k in range(23)])
+#: The same for the place where a number ends less that of its point.
+_EXACT_FROM_POINT = np.array([1.0, *(float(10**k) for k in range(8))])
 _LEAST, _MOST = -342, 308
 
 U = np.uint64
@@ -222,24 +226,33 @@ def _joined(t):  # type: ignore[no-untyped-def]
     return ((upper + lower) >> U(32)) & U(0xFFFFFFFF)
 
 
+@intrinsic
+def _lowest_bit(typing, word):  # type: ignore[no-untyped-def]
+    """Place of the lowest bit that is set; 64 if none is. One instruction, which numba has no name for."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.uint64(types.uint64), generate
+
+
 @njit(cache=True, nogil=True, forceinline=True)
-def _place(bit):  # type: ignore[no-untyped-def]
-    """Which of eight bytes holds the bit, its lowest; 0 for none."""
-    return np.int64((bit * U(0x0001020304050607)) >> U(56))
+def _others(t):  # type: ignore[no-untyped-def]
+    """Top bits of the bytes above 9; behind the first they may be set wrongly, by a carry."""
+    return ((t + U(0x7676767676767676)) | t) & U(0x8080808080808080)
 
 
 @njit(cache=True, nogil=True, forceinline=True)
 def _digits(word):  # type: ignore[no-untyped-def]
     """The digits that lead eight bytes (the first is the lowest): their value and how many; 8: there may be more."""
     t = word ^ U(0x3030303030303030)
-    others = ((t + U(0x7676767676767676)) | t) & U(0x8080808080808080)
+    others = _others(t)
     if others == U(0):
         return _joined(t), 8
-    # The lowest byte that is no digit; those above it may be marked wrongly, by a carry.
-    count = _place((others & (~others + U(1))) >> U(7))
-    if count == 0:
+    bits = _lowest_bit(others) - U(7)
+    if bits == U(0):
         return U(0), 0
-    return _joined(t << U(64 - 8 * count)), count
+    return _joined(t << (U(64) - bits)), np.int64(bits >> U(3))
 
 
 @njit(cache=True, nogil=True, forceinline=True)
@@ -249,15 +262,16 @@ def _short(word):  # type: ignore[no-untyped-def]
     The size is 0 for anything else.
     """
     t = word ^ U(0x3030303030303030)
-    others = ((t + U(0x7676767676767676)) | t) & U(0x8080808080808080)
+    others = _others(t)
     rest = others & (others - U(1))
-    one = (others ^ rest) >> U(7)
-    point, size = _place(one), _place((rest & (~rest + U(1))) >> U(7))
-    if size < 2 or (word >> U(8 * point)) & U(255) != U(46) or (word >> U(8 * size)) & U(255) > U(32):
-        return U(0), 0, 0
-    before = one - U(1)
-    t = ((t & before) << U(8)) | (t & ~(before | ((one << U(8)) - one)))
-    return _joined(t << U(64 - 8 * size)), size - point - 1, size
+    # In bits: where the point is, and where the number ends.
+    point, end = _lowest_bit(others) - U(7), _lowest_bit(rest) - U(7)
+    if rest == U(0) or end < U(16) or (word >> point) & U(255) != U(46) or (word >> end) & U(255) > U(32):
+        return U(0), U(0), U(0)
+    # Digits before the point take its place; all are brought to the top.
+    before = others ^ (others - U(1))
+    t = ((t << U(8)) & before) | (t & ~before)
+    return _joined(t << (U(64) - end)), (end - point) >> U(3), end >> U(3)
 
 
 def read_rows_reference(text: bytes, plan: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -339,10 +353,10 @@ def read_lines(text, start, stop, plan, table, lowest, ids, wanted, line_of, val
             if len(wanted):
                 out = wanted[line]
         for column in range(last):
-            while text[U(p)] <= 32 and text[U(p)] != 10:
+            while text[U(p)] <= 32:
+                if text[U(p)] == 10:
+                    return SHORT_LINE, line, p, n_asked
                 p += 1
-            if text[U(p)] == 10:
-                return SHORT_LINE, line, p, n_asked
             what = plan[U(column)]
             if what == SKIP or not (out or what == ID):
                 while text[U(p)] > 32:
@@ -356,9 +370,9 @@ def read_lines(text, start, stop, plan, table, lowest, ids, wanted, line_of, val
             if 0 <= what < 3:
                 w, after, size = _short(word)
                 if size:
-                    value = np.float64(np.int64(w)) / _EXACT[U(after)]
-                    values[U(line), U(what)] = -value if negative else value
-                    p = q + size
+                    w = (w ^ -U(negative)) + U(negative)
+                    values[U(line), U(what)] = np.float64(np.int64(w)) / _EXACT_FROM_POINT[after]
+                    p = q + np.int64(size)
                     continue
             w, digits = _digits(word)
             q += digits

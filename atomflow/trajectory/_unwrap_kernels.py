@@ -175,13 +175,14 @@ def measure_jumps(vectors, rows, along, long, edge, squares):  # type: ignore[no
 
 
 @njit(cache=True, nogil=True)
-def turn_block(block, out):  # type: ignore[no-untyped-def]
-    """Copy (b, n, 3) to (n, b, 3)."""
+def turn_block(block, shift, out):  # type: ignore[no-untyped-def]
+    """Copy (b, n, 3), less the shift of each particle (n, 3), to (n, b, 3)."""
     for m in range(block.shape[1]):
+        x, y, z = shift[m]
         for t in range(block.shape[0]):
-            out[m, t, 0] = block[t, m, 0]
-            out[m, t, 1] = block[t, m, 1]
-            out[m, t, 2] = block[t, m, 2]
+            out[m, t, 0] = block[t, m, 0] - x
+            out[m, t, 1] = block[t, m, 1] - y
+            out[m, t, 2] = block[t, m, 2] - z
 
 
 @njit(cache=True, nogil=True)

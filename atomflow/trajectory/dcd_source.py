@@ -10,8 +10,9 @@ import os
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -188,38 +189,74 @@ class DcdSource:
     def frames(self, indices: Sequence[int], atoms: NDArray[np.intp] | None = None) -> Iterator[Frame]:
         """See :class:`atomflow.trajectory.frames.FrameSource`."""
         # One buffer for all frames: fresh memory of this size costs as much as reading.
-        raw = bytearray(self.header.frame_bytes)
+        raw = np.empty(1, self._record)
+        last: tuple[bytes, NDArray[np.float64] | None] = (b"", None)
         with self.path.open("rb") as stream:
             for index in indices:
-                at = self.header.begin + int(index) * len(raw)
-                if os.preadv(stream.fileno(), [raw], at) < len(raw):
-                    raise BadFileError(self.path, f"frame {index}: the file has become shorter since it was opened")
-                # Damaged numbers become infinite, which the preflight reports.
-                with np.errstate(all="ignore"):
-                    positions, cell = self._parse(index, raw, atoms)
+                self._fill(raw, stream, int(index))
+                positions = self._positions(raw, atoms)[0]
+                if self.header.has_cell and last[0] != (numbers := raw["cell"].tobytes()):
+                    last = numbers, self._cell_of(raw["cell"][0])
                 time = None if self.file_times_ps is None else float(self.file_times_ps[index])
                 step = None if self.steps is None else int(self.steps[index])
-                yield Frame(index=int(index), positions_A=positions, cell_A=cell, time_ps=time, step=step)
+                yield Frame(index=int(index), positions_A=positions, cell_A=last[1], time_ps=time, step=step)
 
-    def _parse(
-        self, index: int, raw: bytearray, atoms: NDArray[np.intp] | None
-    ) -> tuple[NDArray[np.float32], NDArray[np.float64] | None]:
+    def block(
+        self, indices: Sequence[int], atoms: NDArray[np.intp] | None = None
+    ) -> tuple[NDArray[np.float32], list[NDArray[np.float64] | None]]:
+        """Positions (k, n, 3) and cells of several frames, read together where they follow each other."""
+        raw = np.empty(len(indices), self._record)
+        with self.path.open("rb") as stream:
+            if list(indices) == list(range(indices[0], indices[0] + len(indices))):
+                self._fill(raw, stream, int(indices[0]))
+            else:
+                for place, index in enumerate(indices):
+                    self._fill(raw[place : place + 1], stream, int(index))
+        cells: list[NDArray[np.float64] | None] = [None] * len(indices)
+        if self.header.has_cell:
+            for place, numbers in enumerate(raw["cell"]):
+                same = place > 0 and numbers.tobytes() == raw["cell"][place - 1].tobytes()
+                cells[place] = cells[place - 1] if same else self._cell_of(numbers)
+        return self._positions(raw, atoms), cells
+
+    @cached_property
+    def _record(self) -> np.dtype[np.void]:
+        """Layout of one frame: Fortran records, each between two marks of its length."""
         order, count = self.header.order, self.n_atoms
-        at = 56 if self.header.has_cell else 0
-        mark = struct.Struct(order + "i")
-        marks = [(0, 48), (52, 48)] if at else []
-        marks += [(at + k * (4 * count + 8) + edge, 4 * count) for k in range(3) for edge in (0, 4 + 4 * count)]
-        if any(mark.unpack_from(raw, place)[0] != want for place, want in marks):
-            raise BadFileError(self.path, f"frame {index} is damaged: the lengths of its records do not fit")
-        positions = np.empty((count if atoms is None else len(atoms), 3), np.float32)
-        for axis in range(3):
-            places = np.frombuffer(raw, order + "f4", count, at + 4 + axis * (4 * count + 8))
-            positions[:, axis] = places if atoms is None else places[atoms]
-        cell = _cell(np.frombuffer(raw, order + "f8", 6, 4), self.header.shape_matrix) if at else None
+        mark = f"{order}i4"
+        fields: list[tuple[Any, ...]] = []
+        if self.header.has_cell:
+            fields += [("before_cell", mark), ("cell", f"{order}f8", (6,)), ("after_cell", mark)]
+        for axis in "xyz":
+            fields += [(f"before_{axis}", mark), (axis, f"{order}f4", (count,)), (f"after_{axis}", mark)]
+        return np.dtype(fields)
+
+    def _fill(self, raw: NDArray[np.void], stream: IO[bytes], first: int) -> None:
+        at = self.header.begin + first * self._record.itemsize
+        if os.preadv(stream.fileno(), [raw.view(np.uint8).data], at) < raw.nbytes:
+            raise BadFileError(self.path, f"frame {first}: the file has become shorter since it was opened")
+        for name in raw.dtype.names or ():
+            edge, _, what = name.partition("_")
+            length = 48 if what == "cell" else 4 * self.n_atoms
+            if edge in ("before", "after") and (wrong := np.flatnonzero(raw[name] != length)).size:
+                raise BadFileError(
+                    self.path, f"frame {first + int(wrong[0])} is damaged: the lengths of its records do not fit"
+                )
+
+    def _positions(self, raw: NDArray[np.void], atoms: NDArray[np.intp] | None) -> NDArray[np.float32]:
+        positions = np.empty((len(raw), self.n_atoms if atoms is None else len(atoms), 3), np.float32)
+        for axis, name in enumerate("xyz"):
+            positions[:, :, axis] = raw[name] if atoms is None else raw[name][:, atoms]
         if self._length_A != 1.0:
-            positions *= np.float32(self._length_A)
-            cell = None if cell is None else cell * self._length_A
-        return positions, cell
+            # Damaged numbers become infinite, which the preflight reports.
+            with np.errstate(all="ignore"):
+                positions *= np.float32(self._length_A)
+        return positions
+
+    def _cell_of(self, numbers: NDArray[np.float64]) -> NDArray[np.float64] | None:
+        with np.errstate(all="ignore"):
+            cell = _cell(numbers, self.header.shape_matrix)
+            return cell if cell is None or self._length_A == 1.0 else cell * self._length_A
 
 
 def _cell(numbers: NDArray[np.float64], shape_matrix: bool) -> NDArray[np.float64] | None:

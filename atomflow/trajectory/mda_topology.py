@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atomflow.errors import BadFileError, SelectionError
-from atomflow.trajectory.elements import elements_of_types, known_symbols
+from atomflow.trajectory.elements import elements_of_types, known_symbols, masses_of_elements
 from atomflow.trajectory.textfiles import first_line
 from atomflow.trajectory.topology import Topology
 
@@ -113,6 +113,8 @@ def from_universe(universe: Any, source: str = "") -> Topology:
         keys = [f"{mass:.4f}" for mass in masses]
         symbols = elements_of_types({key: float(key) for key in set(keys)})
         elements = np.array([symbols[key] for key in keys], dtype=str)
+    if masses is None and elements is not None and elements.all():
+        masses = masses_of_elements(elements.tolist())
     bonds = None
     if hasattr(atoms.universe, "bonds"):
         bonds = _bonds_within(atoms)

@@ -117,10 +117,8 @@ def choose_particles(
         return Particles(np.unique(rows), slices, chosen, rows)
 
     masses = trajectory.topology.masses_u
-    if masses is None or not (masses > 0).all():
-        raise TrajectoryError(
-            f"{trajectory.name}: centres of mass need the masses of all atoms; give a topology that has them (--top)"
-        )
+    if masses is None:
+        raise _no_masses(trajectory)
     of_atom = trajectory.topology.molecules
     order = np.argsort(of_atom, kind="stable")
     sorted_molecules = of_atom[order]
@@ -134,8 +132,18 @@ def choose_particles(
         bounds += (bounds[-1] + np.cumsum(last - first)).tolist()
         rows_of += runs
     rows, edges = np.concatenate(rows_of), np.array(bounds, dtype=np.intp)
-    weights = masses[rows] / np.repeat(np.add.reduceat(masses[rows], edges[:-1]), np.diff(edges))
+    # Virtual sites, such as MW of four-site water, have no mass; their molecules have.
+    sums = np.add.reduceat(masses[rows], edges[:-1])
+    if not ((masses[rows] >= 0).all() and (sums > 0).all()):
+        raise _no_masses(trajectory)
+    weights = masses[rows] / np.repeat(sums, np.diff(edges))
     return Particles(np.unique(rows), slices, members, rows, edges, weights)
+
+
+def _no_masses(trajectory: Trajectory) -> TrajectoryError:
+    return TrajectoryError(
+        f"{trajectory.name}: centres of mass need the masses of all atoms; give a topology that has them (--top)"
+    )
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import tempfile
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -21,7 +22,7 @@ _AT_A_TIME = 64
 class PathStore(Protocol):
     """Takes runs of frames of all particles, gives whole paths of some particles."""
 
-    def add(self, block: NDArray[np.float64]) -> None:
+    def add(self, block: Block) -> None:
         """Append the next frames: (b, n_particles, 3)."""
 
     def read(self, rows: slice) -> NDArray[np.float64]:
@@ -29,6 +30,36 @@ class PathStore(Protocol):
 
     def close(self) -> None:
         """Free what it holds."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Consecutive frames on their way to a store: positions, and what to take off those of each particle.
+
+    Attributes
+    ----------
+    positions_A : (b, n, 3) float array
+        As read, perhaps in single precision: the difference is taken in double.
+    shift_A : (n, 3) float64 array
+    """
+
+    positions_A: NDArray[np.floating]
+    shift_A: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.positions_A)
+
+    def until(self, frame: int) -> Block:
+        """The first frames."""
+        return Block(self.positions_A[:frame], self.shift_A)
+
+    def after(self, frame: int) -> Block:
+        """The others."""
+        return Block(self.positions_A[frame:], self.shift_A)
+
+    def shifted(self) -> NDArray[np.float64]:
+        """(b, n, 3) positions less the shift."""
+        return self.positions_A - self.shift_A
 
 
 def make_store(n_particles: int, n_frames: int, memory_GB: float) -> PathStore:
@@ -44,13 +75,13 @@ def make_store(n_particles: int, n_frames: int, memory_GB: float) -> PathStore:
     return DiskStore(n_particles, n_frames, max(int(memory_GB * 0.5e9 / POSITION / n_particles), 1))
 
 
-def _turn(block: NDArray[np.float64], into: NDArray[np.float64]) -> None:
+def _turn(block: Block, into: NDArray[np.float64]) -> None:
     """Frame by frame to particle by particle, a few frames at a time so that what is read stays in the cache."""
     from atomflow.trajectory import _unwrap_kernels as kernels
 
     for first in range(0, len(block), _AT_A_TIME):
         some = slice(first, first + _AT_A_TIME)
-        kernels.turn_block(block[some], into[:, some])
+        kernels.turn_block(block.positions_A[some], block.shift_A, into[:, some])
 
 
 class MemoryStore:
@@ -60,7 +91,7 @@ class MemoryStore:
         self._paths = np.empty((n_particles, n_frames, 3))
         self._done = 0
 
-    def add(self, block: NDArray[np.float64]) -> None:
+    def add(self, block: Block) -> None:
         """Append frames."""
         _turn(block, self._paths[:, self._done : self._done + len(block)])
         self._done += len(block)
@@ -106,13 +137,13 @@ class DiskStore:
     def _too_small(self) -> TrajectoryError:
         return TrajectoryError(self._short.format(free=shutil.disk_usage(tempfile.gettempdir()).free / 1e9))
 
-    def add(self, block: NDArray[np.float64]) -> None:
+    def add(self, block: Block) -> None:
         """Append frames; they are written when the buffer is full, or with the last frame."""
         while len(block):
-            some = block[: self._buffer.shape[1] - self._filled]
+            some = block.until(self._buffer.shape[1] - self._filled)
             _turn(some, self._buffer[:, self._filled : self._filled + len(some)])
             self._filled += len(some)
-            block = block[len(some) :]
+            block = block.after(len(some))
             if self._filled == self._buffer.shape[1] or self._written + self._filled == self.shape[1]:
                 self._flush()
 

@@ -17,7 +17,7 @@ from atomflow.model import Notice
 from atomflow.trajectory.frames import Trajectory
 from atomflow.trajectory.jumps import Jumps
 from atomflow.trajectory.particles import Drift, Particles, choose_drift, choose_particles
-from atomflow.trajectory.path_store import POSITION, PathStore, make_store
+from atomflow.trajectory.path_store import POSITION, Block, PathStore, make_store
 from atomflow.trajectory.survey import Choice, decide, survey
 from atomflow.trajectory.unwrapping import Scheme, check_scheme
 from atomflow.trajectory.walking import Plan, Progress, Tally, blocks
@@ -241,7 +241,7 @@ def _walk(
     workers: int,
     executor: Executor | None,
     progress: Progress | None,
-) -> Generator[NDArray[np.float64]]:
+) -> Generator[Block]:
     """Positions in blocks of consecutive frames, (b, n, 3), in their order, from this process or from others."""
     count = part_count(workers, executor)
     if count == 1:
@@ -266,9 +266,8 @@ def _walk(
                 block, seen = waiting.popleft().result()
                 tally.merge(seen)
                 done += len(block)
-                block += end
-                yield block
-                end = block[-1].copy()
+                yield Block(block, np.broadcast_to(-end, block.shape[1:]).copy())
+                end = block[-1] + end
                 if progress:
                     progress(done, len(frames))
         finally:
@@ -281,6 +280,6 @@ def _one_run(plan: Plan, frames: Sequence[int], before: int | None) -> tuple[NDA
     whole = np.empty((len(frames), plan.particles.count, 3))
     done = 0
     for block in blocks(plan, frames, before, tally):
-        whole[done : done + len(block)] = block
+        whole[done : done + len(block)] = block.shifted()
         done += len(block)
     return whole, tally

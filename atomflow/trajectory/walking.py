@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from atomflow.trajectory.cells import lattice_of
 from atomflow.trajectory.frames import Frame, FrameSource
 from atomflow.trajectory.jumps import Jumps
 from atomflow.trajectory.particles import Drift, Particles
-from atomflow.trajectory.path_store import POSITION
+from atomflow.trajectory.path_store import POSITION, Block
 from atomflow.trajectory.survey import Choice
 from atomflow.trajectory.unwrapping import increments, plain_positions
 
@@ -90,7 +91,7 @@ class Tally:
 
 def blocks(
     plan: Plan, frames: Sequence[int], before: int | None, tally: Tally, progress: Progress | None = None
-) -> Iterator[NDArray[np.float64]]:
+) -> Iterator[Block]:
     """Walk over consecutive frames.
 
     Parameters
@@ -106,8 +107,8 @@ def blocks(
 
     Yields
     ------
-    (b, n_particles, 3) float64 array
-        Positions of the next few frames: from the start of the paths, or relative to the frame ``before``. The array is
+    Block
+        Positions of the next few frames: from the start of the paths, or relative to the frame ``before``. Its array is
         used again for the next block.
 
     Raises
@@ -115,18 +116,74 @@ def blocks(
     TrajectoryError
         Coordinates that are not finite; jumps too long for nearest images.
     """
+    if _is_plain(plan) and hasattr(plan.source, "block"):
+        yield from _plain_blocks(plan, frames, before, tally, progress)
+        return
     count = plan.particles.count
     block = np.empty((max(1, min(len(frames), _BLOCK, _BLOCK_BYTES // (POSITION * count))), count, 3))
-    positions = _positions(plan, frames, before, tally)
+    positions, unmoved = _positions(plan, frames, before, tally), np.zeros((count, 3))
     done = 0
     while done < len(frames):
         some = min(len(block), len(frames) - done)
         for place, now in enumerate(islice(positions, some)):
             block[place] = now
         done += some
-        yield block[:some]
+        yield Block(block[:some], unmoved)
         if progress:
             progress(done, len(frames))
+
+
+def _is_plain(plan: Plan) -> bool:
+    """Whether particles are atoms and go where their coordinates say."""
+    return plan.choice.scheme == "none" and plan.drift.weights is None and plan.particles.bounds is None
+
+
+def _plain_blocks(
+    plan: Plan, frames: Sequence[int], before: int | None, tally: Tally, progress: Progress | None
+) -> Iterator[Block]:
+    """The same as :func:`blocks` from a source that reads many frames at once."""
+    source: Any = plan.source
+    rows, start = plan.particles.rows, before is None
+    every_row = np.array_equal(rows, np.arange(source.n_atoms if plan.atoms is None else len(plan.atoms)))
+    whole = list(frames) if before is None else [before, *frames]
+    size = max(1, min(len(whole), _BLOCK, _BLOCK_BYTES // (POSITION * max(plan.particles.count, source.n_atoms // 2))))
+    shift: NDArray[np.float64] | None = None
+    last: NDArray[np.floating] | None = None
+    for first in range(0, len(whole), size):
+        numbers = whole[first : first + size]
+        raw, cells = source.block(numbers, plan.atoms)
+        # The sum is finite only if all terms are.
+        if not np.isfinite(raw.sum()):
+            for number, one in zip(numbers, raw, strict=True):
+                _check_finite(plan, Frame(number, one), float(np.abs(one).max(initial=0.0)))
+        _look_at(plan, raw, cells, numbers, first, last, start, tally)
+        if shift is None:
+            begin = plan.particles.place(Frame(numbers[0], raw[0], cells[0])) if start else 0.0
+            shift = raw[0][rows] - begin
+        positions = raw if every_row else raw[:, rows]
+        yield Block(positions[1:] if first == 0 and not start else positions, shift)
+        last = raw[-1]
+        if progress:
+            progress(first + len(numbers) - (not start), len(frames))
+
+
+def _look_at(
+    plan: Plan, raw: NDArray[np.floating], cells: Sequence[NDArray[np.float64] | None], numbers: Sequence[int],
+    first: int, last: NDArray[np.floating] | None, start: bool, tally: Tally,
+) -> None:  # fmt: skip
+    """Note standstills, jumps and cells of a block; ``last`` is the frame before it."""
+    before = np.concatenate([raw[:1] if last is None else last[None], raw[:-1]])
+    # Frames of which one atom moved need no second look.
+    for place in np.flatnonzero((raw[:, 0] == before[:, 0]).all(axis=1)).tolist():
+        tally.still += int((place > 0 or last is not None) and np.array_equal(raw[place], before[place]))
+    for place, cell in enumerate(cells):
+        if cell is None:
+            continue
+        is_later = place > 0 or last is not None
+        if is_later or start:
+            tally.count_cell(Frame(numbers[place], raw[place], cell))
+        if is_later and (first + place) % plan.every == 0:
+            tally.jumps.add(raw[place].astype(np.float64) - before[place], lattice_of(cell, numbers[place]))
 
 
 def _positions(plan: Plan, frames: Sequence[int], before: int | None, tally: Tally) -> Iterator[NDArray[np.float64]]:
@@ -137,7 +194,7 @@ def _positions(plan: Plan, frames: Sequence[int], before: int | None, tally: Tal
     from atomflow.trajectory import _unwrap_kernels as kernels
 
     particles, weights, choice = plan.particles, plan.drift.weights, plan.choice
-    plain = choice.scheme == "none" and weights is None and particles.bounds is None
+    plain = _is_plain(plan)
     reader = plan.source.frames(frames if before is None else [before, *frames], plan.atoms)
     last = next(reader)
     _check_finite(plan, last, kernels.longest(plain_positions(last)))

@@ -1,0 +1,53 @@
+"""Intervals hold the truth as often as they say: on simulated replicas, by the benchmark's own processes."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+SPEC = importlib.util.spec_from_file_location("intervals", Path(__file__).parents[2] / "benchmarks" / "intervals.py")
+intervals = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(intervals)
+
+
+def coverage(make, particles, frames, replicas):
+    rows = []
+    for seed in range(replicas):
+        paths, truth, _ = make(np.random.default_rng([seed, particles, frames]), particles, frames)
+        rows.append(intervals.by_atomflow(paths))
+    return intervals.summary(rows, truth)
+
+
+def test_a_few_replicas_are_near_the_truth():
+    found = coverage(intervals.brownian, 10, 200, 12)
+    assert found["coverage"] >= 0.75
+    assert abs(found["bias"]) < 0.1
+    assert found["called_diffusive"] >= 0.75
+
+
+def test_a_straight_line_s_standard_error_does_not_hold_the_truth():
+    """What everybody does; it must fail here, or this file proves nothing."""
+    rows = []
+    for seed in range(30):
+        paths, truth, start = intervals.brownian(np.random.default_rng([seed, 10, 200]), 10, 200)
+        rows.append(intervals.by_straight_line(paths, start, seed))
+    assert intervals.summary(rows, truth)["coverage"] < 0.3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("make", "particles", "frames"),
+    [
+        (intervals.brownian, 1, 1000),
+        (intervals.brownian, 10, 400),
+        (intervals.brownian, 50, 200),
+        (intervals.cage, 10, 1000),
+    ],
+    ids=["brownian-1", "brownian-10", "brownian-50", "cage-10"],
+)
+def test_200_replicas(make, particles, frames):
+    """Between 90 and 98 of 100."""
+    found = coverage(make, particles, frames, 200)
+    assert 0.90 <= found["coverage"] <= 0.985, found
+    assert abs(found["bias"]) < 0.05
