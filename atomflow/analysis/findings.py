@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from atomflow.analysis.rdf import RDF, RDFResult
 from atomflow.analysis.shells import Shells, ShellsResult
 from atomflow.errors import BadOptionError, TrajectoryError, UnknownNameError
 from atomflow.model import Notice, Result, record
-from atomflow.trajectory import Trajectory, check_trajectory, find_species, gather_paths, window
+from atomflow.trajectory import Trajectory, check_trajectory, find_species, gather_paths, pool, window
 
 #: Frames of each trajectory that are looked over before.
 _SAMPLE = 60
@@ -112,7 +113,17 @@ def everything(trajectory: Trajectory) -> Wanted:
         centre, _, ligand = pair.partition(":")
         if centre != ligand:
             shells.setdefault(centre, []).append(ligand)
-    charged = found.charges_e
+    notices = list(found.notices)
+    charges = found.charges_e
+    if unknown := [kind.name for kind in found.kinds if kind.role in ("ion", "molecule") and kind.charge_e is None]:
+        text = (
+            f"the charge of {', '.join(unknown)} is unknown, so there is no conductivity; give --charge {unknown[0]}=-1"
+        )
+        notices.append(Notice("charges-unknown", text))
+        charges = {}
+    masses = trajectory.topology.masses_u is not None
+    if found.mobile and not masses:
+        notices.append(Notice("no-masses", "masses are unknown: atoms are followed, not centres of mass of molecules"))
     moving = found.mobile or tuple(kind.name for kind in found.kinds if kind.role in ("type", "element"))
     return Wanted(
         species=found.labels,
@@ -120,10 +131,10 @@ def everything(trajectory: Trajectory) -> Wanted:
         coordination=dict.fromkeys(pairs),
         shells={centre: tuple(ligands) for centre, ligands in shells.items()},
         msd=moving,
-        charges_e=charged,
-        molecules=bool(found.mobile),
+        charges_e=charges,
+        molecules=bool(found.mobile) and masses,
         assumed=found.describe(),
-        notices=found.notices,
+        notices=tuple(notices),
     )
 
 
@@ -221,14 +232,25 @@ def analyse(
     for replica in replicas:
         notices += check_trajectory(replica, sample=_SAMPLE).warnings
 
+    frames = {"start": start, "stop": stop, "step": step}
+
     def told(stage: str) -> Callable[[int, int], None] | None:
         return None if progress is None else lambda done, total: progress(stage, done, total)
 
-    means = {"workers": workers, "executor": executor}
+    with pool(workers, executor) if workers > 1 or executor is not None else nullcontext() as processes:
+        return _all(replicas, parts, wanted, notices, {"workers": workers, "executor": processes}, frames, told)
+
+
+def _all(
+    replicas: Sequence[Trajectory], parts: _Parts, wanted: Wanted, notices: list[Notice], means: dict[str, Any],
+    frames: dict[str, int | None], told: Callable[[str], Any],
+) -> Findings:  # fmt: skip
+    """One stage after the other, on the same processes."""
+    first = replicas[0]
     rdf, minima = _functions(first, parts, wanted, means, told("g(r)"))
     coordination, shells, more = _around(first, parts, wanted, minima, means, told("shells"))
     notices += more
-    msd, conductivity, moved, doubts = _moving(parts, wanted, {"start": start, "stop": stop, "step": step}, means, told)
+    msd, conductivity, moved, doubts = _moving(parts, wanted, frames, means, told)
     notices += doubts
     for result in (rdf, coordination, *shells.values(), msd, conductivity):
         notices += result.warnings if result is not None else ()
@@ -371,6 +393,8 @@ def _moving(
     """Diffusion, conductivity, how the paths were made, and why there is no conductivity."""
     if not wanted.msd:
         return None, None, (), ()
+    if all(len(read) < 2 for _, read in parts) and (wanted.rdf or wanted.coordination or wanted.shells):
+        return None, None, (), (Notice("one-frame", "there is one frame, so nothing can be said about motion"),)
     for name in wanted.msd:
         if name not in wanted.species:
             raise UnknownNameError("species", name, wanted.species, _known(wanted))
