@@ -6,7 +6,7 @@ displacements' covariance), widen it. Where the line starts is found from the da
 with those from all later starts, whose difference has the variance of the later minus that of the earlier (the
 earlier fit is efficient: Hausman, doi:10.2307/1913827). If the first agrees with all, it is used. If not, early
 motion was different, and the starts that agree with all later ones are averaged with weights of their evidence:
-the interval then includes that the start is not known. Coverage is proven by simulation (benchmarks/coverage.py).
+the interval then includes that the start is not known. Coverage is proven by simulation (benchmarks/intervals.py).
 
 R^2 says nothing about any of this. Whether motion is diffusive is read from the slope of log MSD over log lag.
 """
@@ -203,6 +203,8 @@ def estimate(
     else:
         usable = usable if fit_to is None else usable[usable <= fit_to]
         fits = _windows(curve, usable, _LATEST)
+        if not fits and fit_to is None:
+            return None
         if not fits:
             raise BadOptionError(f"fit up to lag {fit_to:g} (in frames): fewer than three lags; let the fit end later")
         chosen, shares, told = _choose(fits)
