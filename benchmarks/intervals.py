@@ -8,6 +8,7 @@ relaxes around it (sub-diffusive at first, then diffusive). *Langevin*: velociti
 
 - ``atomflow``: nothing told but the frames; its window is found from the data, and replicas it calls not diffusive are
   counted apart;
+- ``atomflow, told``: the same, told where diffusion begins (the true lag), as kinisi is;
 - ``kinisi``: its Bayesian regression, told where diffusion begins (the true lag), with 28 lags up to 60 % of the run
   and fewer samples than its default, to keep the time bearable;
 - ``naive``: the standard error of a straight line by least squares through the same lags, 1.96 of it to each side.
@@ -24,6 +25,7 @@ import argparse
 import json
 import time
 import warnings
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -75,13 +77,15 @@ CASES = {
 }
 
 
-def by_atomflow(paths, *_):
+def by_atomflow(paths, start=None, _=None, told=False):
     """Slope and interval, and whether it is called diffusive; per frame, as the truth is."""
     from atomflow.analysis import MSD
     from atomflow.trajectory import open_trajectory
 
     trajectory = open_trajectory(paths.transpose(1, 0, 2).copy(), ["Li"] * len(paths), dt_ps=1.0)
-    one = MSD(trajectory, species={"Li": "element Li"}, unwrap="none", drift="none").run().results.species["Li"]
+    known = {"fit_from_ps": float(start)} if told else {}
+    msd = MSD(trajectory, species={"Li": "element Li"}, unwrap="none", drift="none", **known)
+    one = msd.run().results.species["Li"]
     return one.slope_A2_per_ps, *one.slope_ci95_A2_per_ps, one.diffusive
 
 
@@ -122,7 +126,12 @@ def by_straight_line(paths, start, _):
     return line.slope, line.slope - 1.96 * line.stderr, line.slope + 1.96 * line.stderr, True
 
 
-ANALYSES = {"atomflow": by_atomflow, "kinisi": by_kinisi, "naive": by_straight_line}
+ANALYSES = {
+    "atomflow": by_atomflow,
+    "atomflow, told": partial(by_atomflow, told=True),
+    "kinisi": by_kinisi,
+    "naive": by_straight_line,
+}
 
 
 def summary(rows, truth):
@@ -141,7 +150,7 @@ def summary(rows, truth):
 
 def study(name, replicas, with_kinisi):
     make, particles, frames = CASES[name]
-    rows = {"atomflow": [], "naive": []} | ({"kinisi": []} if with_kinisi else {})
+    rows = {"atomflow": [], "atomflow, told": [], "naive": []} | ({"kinisi": []} if with_kinisi else {})
     spent = dict.fromkeys(rows, 0.0)
     for seed in range(replicas):
         paths, truth, start = make(np.random.default_rng([seed, particles, frames]), particles, frames)

@@ -179,7 +179,7 @@ def test_every_package_that_make_installs_is_pinned():
     extras = project["project"]["optional-dependencies"]
     todo = [
         *project["project"]["dependencies"],
-        *(r for e in ("xtb", "dft", "slurm", "export", "files") for r in extras[e]),
+        *(r for e in ("xtb", "dft", "slurm", "export", "files", "md", "openmm") for r in extras[e]),
         *project["dependency-groups"]["dev"],
     ]
     pins, seen = _pins(), set()

@@ -11,11 +11,11 @@ intervals = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(intervals)
 
 
-def coverage(make, particles, frames, replicas):
+def coverage(make, particles, frames, replicas, told=False):
     rows = []
     for seed in range(replicas):
-        paths, truth, _ = make(np.random.default_rng([seed, particles, frames]), particles, frames)
-        rows.append(intervals.by_atomflow(paths))
+        paths, truth, start = make(np.random.default_rng([seed, particles, frames]), particles, frames)
+        rows.append(intervals.by_atomflow(paths, start, told=told))
     return intervals.summary(rows, truth)
 
 
@@ -51,4 +51,17 @@ def test_200_replicas(make, particles, frames, most):
     """95 of 100, as well as 200 replicas can tell."""
     found = coverage(make, particles, frames, 200)
     assert 0.90 <= found["coverage"] <= most, found
+    assert abs(found["bias"]) < 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("make", "particles", "frames"),
+    [(intervals.brownian, 1, 1000), (intervals.brownian, 10, 400), (intervals.cage, 10, 1000)],
+    ids=["brownian-1", "brownian-10", "cage-10"],
+)
+def test_200_replicas_told_where_diffusion_begins(make, particles, frames):
+    """With what kinisi must be told, ``fit_from_ps``, the interval is neither too narrow nor too wide, and half as wide."""
+    found = coverage(make, particles, frames, 200, told=True)
+    assert 0.90 <= found["coverage"] <= 0.98, found
     assert abs(found["bias"]) < 0.05
