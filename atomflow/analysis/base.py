@@ -16,11 +16,11 @@ from atomflow.trajectory import (
     Frame,
     FrameSource,
     Trajectory,
+    choose_frames,
     contiguous,
     open_trajectory,
     part_count,
     share,
-    window,
 )
 
 T = TypeVar("T")
@@ -56,7 +56,8 @@ class Analysis(ABC, Generic[T]):
         Parameters
         ----------
         start, stop, step : int, optional
-            As in slicing a list.
+            As in slicing a list; frames that repeat the time of the one before are left out
+            (:func:`atomflow.trajectory.choose_frames`).
         workers : int
             Local processes.
         executor : concurrent.futures.Executor, optional
@@ -118,7 +119,7 @@ class FrameAnalysis(Analysis[T]):
         progress: Progress | None = None,
     ) -> Self:
         """Analyse the frames ``start:stop:step``; see :meth:`Analysis.run`."""
-        frames = window(self.trajectory.n_frames, start, stop, step)
+        frames = choose_frames(self.trajectory, start, stop, step)
         sweep([(self.trajectory, frames)], [self], workers=workers, executor=executor, progress=progress)
         return self
 

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from atomflow.analysis.base import FrameAnalysis, Progress
 from atomflow.analysis.blocks import Blocks, independent_blocks, ratio_error
+from atomflow.analysis.gathering import gathered
 from atomflow.analysis.pairs import brick_of, check_radius, near_pairs, parse_pair
 from atomflow.analysis.rdf import RDF
 from atomflow.analysis.saving import save_result
@@ -183,10 +184,11 @@ class Coordination(FrameAnalysis[CoordinationResult]):
         cutoffs = dict(pairs) if isinstance(pairs, Mapping) else dict.fromkeys(pairs)
         if not cutoffs:
             raise BadOptionError("no pairs: give pairs={'Li:O': 2.8}")
-        self._cutoffs: dict[str, float | None] = {
-            name: None if cutoff is None else checked_cutoff(name, cutoff) for name, cutoff in cutoffs.items()
+        self._given: dict[str, float] = {
+            name: checked_cutoff(name, cutoff) for name, cutoff in cutoffs.items() if cutoff is not None
         }
-        self._given = {name for name, cutoff in cutoffs.items() if cutoff is not None}
+        #: Those given, and those that the run in progress found.
+        self._cutoffs: dict[str, float | None] = {name: self._given.get(name) for name in cutoffs}
         self._species = {label: species[label] for name in cutoffs for label in parse_pair(name, species)}
         topology = self.trajectory.topology
         groups = {label: topology.select(selection) for label, selection in self._species.items()}
@@ -214,7 +216,7 @@ class Coordination(FrameAnalysis[CoordinationResult]):
         BadOptionError
             g(r) has no first minimum to take as cutoff.
         """
-        if wanted := [name for name, cutoff in self._cutoffs.items() if cutoff is None]:
+        if wanted := [name for name in self._cutoffs if name not in self._given]:
             rdf = RDF(self.trajectory, wanted, self._species, exclude_molecules=self._molecules is not None)
             rdf.run(start, stop, step, workers=workers, executor=executor)
             for name in wanted:
@@ -285,7 +287,7 @@ class Coordination(FrameAnalysis[CoordinationResult]):
         return CoordinationResult(
             pairs=results,
             n_frames=len(frames),
-            warnings=tuple(dict.fromkeys((*self.trajectory.notices, *notices))),
+            warnings=gathered((*self.trajectory.notices, *notices)),
         )
 
 
@@ -320,5 +322,5 @@ def doubts(name: str, sums: ArrayLike, weights: ArrayLike) -> list[Notice]:
     blocks = independent_blocks(sums, weights)
     if blocks >= _INDEPENDENT:
         return []
-    text = f"{name}: the run is worth about {blocks:.0f} independent blocks; the standard error may be too small"
+    text = f"{name} (about {blocks:.0f}): the run is worth few independent blocks; the standard error may be too small"
     return [Notice("few-independent-frames", text)]

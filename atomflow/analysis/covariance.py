@@ -11,7 +11,7 @@ that a cage or inertia counts.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -134,7 +134,7 @@ def slope_interval(laws: Sequence[SlopeLaw], weights: Array, level: float = 0.95
         ``low`` is 0 where no motion at all cannot be excluded; ``high`` may be infinite.
     """
     tail = (1 - level) / 2
-    size = max(abs(law.fitted) + np.sqrt(law.variance(law.fitted)) for law in laws)
+    size = float(np.max([abs(law.fitted) + np.sqrt(law.variance(law.fitted)) for law in laws]))
     if not np.isfinite(size) or size <= 0:
         return 0.0, float("inf")
 
@@ -146,13 +146,17 @@ def slope_interval(laws: Sequence[SlopeLaw], weights: Array, level: float = 0.95
         # Far below zero: no slope that can be is likely.
         return 0.0, tiny
     high = size
-    while below(high) < 1 - tail:
+    # Not "below(high) < 1 - tail": of a few displacements the chance may be no number, and then nothing is known.
+    while not below(high) >= 1 - tail:
         high *= 2
         if high > 1e6 * size:
-            return (0.0 if below(tiny) >= tail else _crossing(below, tail, tiny, high)), float("inf")
-    low = 0.0 if below(tiny) >= tail else _crossing(below, tail, tiny, high)
-    return low, _crossing(below, 1 - tail, max(low, tiny), high)
+            return _crossing(below, tail, tiny, high) or 0.0, float("inf")
+    low = _crossing(below, tail, tiny, high) or 0.0
+    return low, _crossing(below, 1 - tail, max(low, tiny), high) or high
 
 
-def _crossing(rising, level: float, low: float, high: float) -> float:  # type: ignore[no-untyped-def]
+def _crossing(rising: Callable[[float], float], level: float, low: float, high: float) -> float | None:
+    """Where the chance reaches a level; None where it has it already, or never gets there."""
+    if not rising(low) < level < rising(high):
+        return None
     return float(brentq(lambda slope: rising(slope) - level, low, high, xtol=1e-9 * high, rtol=1e-7))

@@ -8,7 +8,7 @@ from concurrent.futures import Executor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -20,16 +20,27 @@ from atomflow.analysis.conductivity import (
     why_no_conductivity,
 )
 from atomflow.analysis.coordination import Coordination, CoordinationResult
+from atomflow.analysis.gathering import gathered
 from atomflow.analysis.motion import motion_of_paths
 from atomflow.analysis.msd import MSDResults, msd_of_motions
 from atomflow.analysis.rdf import RDF, RDFResult
 from atomflow.analysis.shells import Shells, ShellsResult
 from atomflow.errors import BadOptionError, TrajectoryError, UnknownNameError
 from atomflow.model import Notice, Result, record
-from atomflow.trajectory import Trajectory, check_trajectory, find_species, gather_paths, pool, window
+from atomflow.trajectory import (
+    Preflight,
+    Trajectory,
+    check_trajectory,
+    choose_frames,
+    find_species,
+    gather_paths,
+    pool,
+)
 
 #: Frames of each trajectory that are looked over before.
 _SAMPLE = 60
+#: Replicas of one system have volumes nearer than this share, and their fluctuation.
+_VOLUMES_APART = 0.02
 _MINIMUM = "first minimum of g(r)"
 #: Of a first shell where g(r) is too noisy to show its end, A: most cations hold O, N or F within 2.6 A (assumed).
 _ASSUMED_CUTOFF_A = 3.0
@@ -222,15 +233,16 @@ def analyse(
         Nothing is asked for.
     """
     first = _alike(replicas)
-    parts = [(replica, window(replica.n_frames, start, stop, step)) for replica in replicas]
+    parts = [(replica, choose_frames(replica, start, stop, step)) for replica in replicas]
     if not (wanted.rdf or wanted.coordination or wanted.shells or wanted.msd):
         raise BadOptionError(
             "nothing to do: ask for rdf, cn, shell or msd; 'auto' found neither what moves nor what could bind"
         )
     _check_labels(wanted)
     notices: list[Notice] = [*first.notices, *wanted.notices]
-    for replica in replicas:
-        notices += check_trajectory(replica, sample=_SAMPLE).warnings
+    looked = [check_trajectory(replica, sample=_SAMPLE) for replica in replicas]
+    notices += [notice for one in looked for notice in one.warnings]
+    apart = _volumes_apart(looked)
 
     frames = {"start": start, "stop": stop, "step": step}
 
@@ -238,20 +250,23 @@ def analyse(
         return None if progress is None else lambda done, total: progress(stage, done, total)
 
     with pool(workers, executor) if workers > 1 or executor is not None else nullcontext() as processes:
-        return _all(replicas, parts, wanted, notices, {"workers": workers, "executor": processes}, frames, told)
+        means = {"workers": workers, "executor": processes}
+        return _all(replicas, parts, wanted, notices, apart, means, frames, told)
 
 
 def _all(
-    replicas: Sequence[Trajectory], parts: _Parts, wanted: Wanted, notices: list[Notice], means: dict[str, Any],
-    frames: dict[str, int | None], told: Callable[[str], Any],
+    replicas: Sequence[Trajectory], parts: _Parts, wanted: Wanted, notices: list[Notice], apart: tuple[Notice, ...],
+    means: dict[str, Any], frames: dict[str, int | None], told: Callable[[str], Any],
 ) -> Findings:  # fmt: skip
-    """One stage after the other, on the same processes."""
+    """One stage after the other, on the same processes; ``apart`` is said with all that depends on the volume."""
     first = replicas[0]
     rdf, minima = _functions(first, parts, wanted, means, told("g(r)"))
     coordination, shells, more = _around(first, parts, wanted, minima, means, told("shells"))
     notices += more
     msd, conductivity, moved, doubts = _moving(parts, wanted, frames, means, told)
     notices += doubts
+    rdf = rdf and _doubted(rdf, apart)
+    conductivity = conductivity and _doubted(conductivity, apart)
     for result in (rdf, coordination, *shells.values(), msd, conductivity):
         notices += result.warnings if result is not None else ()
     return Findings(
@@ -265,7 +280,7 @@ def _all(
         conductivity=conductivity,
         method=(*moved, *_method(rdf, shells)),
         assumed=(*wanted.assumed, *_assumed(replicas)),
-        warnings=tuple(dict.fromkeys(notices)),
+        warnings=gathered(notices),
     )
 
 
@@ -287,6 +302,31 @@ def _alike(replicas: Sequence[Trajectory]) -> Trajectory:
         if one is not None and two is not None and not np.array_equal(one, two):
             raise TrajectoryError(f"{other.name} and {first.name} have different atom types: they are no replicas")
     return first
+
+
+def _volumes_apart(looked: Sequence[Preflight]) -> tuple[Notice, ...]:
+    """A word where replicas differ in volume by more than they fluctuate: their mean is that of no system."""
+    known = [one for one in looked if one.volume_A3 is not None]
+    if len(known) < 2:
+        return ()
+    smallest, largest = (pick(known, key=lambda one: one.volume_A3 or 0.0) for pick in (min, max))
+    low, high = smallest.volume_A3 or 0.0, largest.volume_A3 or 0.0
+    share = (high - low) / (0.5 * (high + low))
+    if share <= _VOLUMES_APART + max(one.volume_fluctuation or 0.0 for one in known):
+        return ()
+    text = (
+        f"replicas differ in volume by {100 * share:.3g} %, more than they fluctuate ({Path(smallest.trajectory).name} "
+        f"{low:.5g} A3, {Path(largest.trajectory).name} {high:.5g} A3): g(r) and conductivity are averages over unlike "
+        "systems; equilibrate them, or analyse them one by one"
+    )
+    return (Notice("replica-volumes-differ", text),)
+
+
+_Doubted = TypeVar("_Doubted", RDFResult, ConductivityResult)
+
+
+def _doubted(result: _Doubted, more: tuple[Notice, ...]) -> _Doubted:
+    return dataclasses.replace(result, warnings=gathered((*result.warnings, *more)))
 
 
 _Parts = Sequence[tuple[Trajectory, Sequence[int]]]
@@ -333,7 +373,7 @@ def _around(
         found = given if given is not None else minima.get(pair)
         if found is None:
             text = f"{pair}: g(r) shows no first minimum above its noise; {_ASSUMED_CUTOFF_A} A is assumed as cutoff"
-            notices.append(Notice("assumed-cutoff", f"{text}: give one, such as {pair}@2.8"))
+            notices.append(Notice("assumed-cutoff", f"{text}; give one, such as Li:O@2.8"))
         return _ASSUMED_CUTOFF_A if found is None else found
 
     cutoffs = {pair: cutoff(pair, given) for pair, given in wanted.coordination.items()}

@@ -14,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atomflow.analysis.base import Analysis, Progress, strict
-from atomflow.analysis.diffusion import Curve, Estimate, estimate
+from atomflow.analysis.diffusion import Estimate, estimate
 from atomflow.analysis.finite_size import size_correction_cm2_per_s
+from atomflow.analysis.gathering import gathered
+from atomflow.analysis.line_fit import Curve
 from atomflow.analysis.motion import Motion, axis_columns, motion_of_paths
 from atomflow.analysis.saving import save_result
 from atomflow.errors import BadOptionError, TrajectoryError
@@ -292,7 +294,7 @@ def msd_of_motions(
         axes="".join(sorted(first.axes)),
         unwrapping=", ".join(dict.fromkeys(motion.scheme for motion in motions)),
         drift=", ".join(dict.fromkeys(motion.drift for motion in motions)),
-        warnings=tuple(dict.fromkeys(told)),
+        warnings=gathered(told),
     )
 
 
@@ -369,7 +371,9 @@ def _doubts(name: str, found: Estimate | None, even: bool) -> list[Notice]:
         return [Notice("no-fit", f"{name}: too few frames, or nothing moves; there is no slope to give")]
     notices = []
     if not found.diffusive:
-        notices.append(Notice("not-diffusive", f"{name} is not diffusive yet: {found.why_not}; run longer"))
+        about = f"{name} ({found.loglog_slope:.2f} ± {found.loglog_error:.2f})"
+        text = f"{about}: not diffusive yet, as the log-log slope of the MSD is {found.fault}; run longer"
+        notices.append(Notice("not-diffusive", text))
     if found.replicas_differ:
         notices.append(
             Notice(

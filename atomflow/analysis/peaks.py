@@ -16,6 +16,11 @@ _LEAST = 0.05
 _FALL = 0.25
 #: Widest smoothing, A.
 _WIDEST_A = 0.5
+#: A gap ends where g is above its least value by noise, or by this part of the rise to the next shell: a few pairs that
+#: say little about where the next shell begins would be noise for long.
+_END_OF_GAP = 0.1
+#: Fewer bins than this are as wide as the feature itself.
+_BINS_OF_A_FEATURE = 5
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,12 @@ def first_shell(r_A: ArrayLike, g: ArrayLike, expected: ArrayLike, dispersion: f
 
     The function is smoothed no more than its noise asks for: from none upwards, the first width at which g rises,
     falls and rises again by more than noise does decides, unless a wider one shows a shell still nearer. Position and
-    height are then those of a cubic through the unsmoothed bins around.
+    height of the maximum are then those of a cubic through the unsmoothed bins around.
+
+    The minimum is the middle of the stretch where g is as low as its least value, within noise: where a gap is broad
+    (lithium and its ligands) every place in it is a minimum as good as the others, and the noise would choose. Its middle
+    is farthest from both shells, so the number of neighbours there depends least on it. With more data the stretch
+    shrinks to the minimum itself.
 
     Parameters
     ----------
@@ -158,11 +168,14 @@ def _top(curve: _Curve, peak: int, end: int) -> tuple[float, float]:
 
 
 def _bottom(curve: _Curve, peak: int, minimum: int) -> tuple[float, float]:
+    """Middle of the gap, and the mean of g over it."""
     depth = min(curve.smooth[peak], curve.smooth[minimum:].max()) - curve.smooth[minimum]
-    inside = curve.smooth <= curve.smooth[minimum] + np.clip(
-        curve.significant * curve.error[minimum], 0.03 * depth, 0.25 * depth
-    )
-    return _extremum(curve, *_around(inside, minimum), -1.0)
+    noise = curve.significant * np.hypot(curve.error, curve.error[minimum])
+    a, b = _around(curve.smooth <= curve.smooth[minimum] + np.minimum(noise, _END_OF_GAP * depth), minimum)
+    if b - a < _BINS_OF_A_FEATURE:
+        return _extremum(curve, a, b, -1.0)
+    middle = (curve.radius[a] + curve.radius[b - 1]) / 2
+    return float(middle), float(np.average(curve.g[a:b], weights=curve.ideal[a:b]))
 
 
 def _around(inside: NDArray[np.bool_], at: int) -> tuple[int, int]:
@@ -174,7 +187,7 @@ def _around(inside: NDArray[np.bool_], at: int) -> tuple[int, int]:
 def _extremum(curve: _Curve, a: int, b: int, sign: float) -> tuple[float, float]:
     """Extremum of a cubic through the bins from ``a`` to ``b``, weighted with their counting errors."""
     degree = 3
-    if b - a < 5:
+    if b - a < _BINS_OF_A_FEATURE:
         # Bins as wide as the feature: a parabola through the best and its neighbours.
         best = a + int(np.argmax(sign * curve.g[a:b]))
         a, b, degree = max(best - 1, 0), min(best + 2, len(curve.g)), 2

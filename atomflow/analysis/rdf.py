@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from atomflow.analysis.base import FrameAnalysis
 from atomflow.analysis.blocks import Blocks, dispersion, ratio_error
+from atomflow.analysis.gathering import gathered
 from atomflow.analysis.pairs import Brick, brick_of, check_radius, count_pairs, parse_pair, plan_pairs
 from atomflow.analysis.peaks import first_shell
 from atomflow.analysis.saving import save_result
@@ -245,7 +246,7 @@ class RDF(FrameAnalysis[RDFResult]):
             r_max_A=self.r_max_A,
             bin_A=self.r_max_A / self._n_bins,
             exclude_molecules=self._exclude,
-            warnings=tuple(dict.fromkeys((*self.trajectory.notices, *notices))),
+            warnings=gathered((*self.trajectory.notices, *notices)),
         )
 
     def _one(

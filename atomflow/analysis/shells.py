@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from atomflow.analysis.base import FrameAnalysis, Progress
 from atomflow.analysis.blocks import Blocks, ratio_error
 from atomflow.analysis.coordination import checked_cutoff, doubts, minimum_as_cutoff
+from atomflow.analysis.gathering import gathered
 from atomflow.analysis.pairs import brick_of, check_radius, near_pairs
 from atomflow.analysis.rdf import RDF
 from atomflow.analysis.saving import save_result
@@ -233,10 +234,11 @@ class Shells(FrameAnalysis[ShellsResult]):
         for name in given:
             if name not in named:
                 raise UnknownNameError("ligand", name, named, "cutoffs are named as in ligands")
-        self._cutoffs = {
-            name: None if (cutoff := given.get(name)) is None else checked_cutoff(name, cutoff) for name in named
+        self._given: dict[str, float] = {
+            name: checked_cutoff(name, cutoff) for name in named if (cutoff := given.get(name)) is not None
         }
-        self._given = {name for name, cutoff in self._cutoffs.items() if cutoff is not None}
+        #: Those given, and those that the run in progress found.
+        self._cutoffs: dict[str, float | None] = {name: self._given.get(name) for name in named}
         self._source = self.trajectory.name
 
     def run(
@@ -256,7 +258,7 @@ class Shells(FrameAnalysis[ShellsResult]):
         BadOptionError
             g(r) has no first minimum to take as cutoff.
         """
-        wanted = [number for number, name in enumerate(self._names) if self._cutoffs[name] is None]
+        wanted = [number for number, name in enumerate(self._names) if name not in self._given]
         if wanted:
             labels = {f"ligand {number}": self._atoms[self._ligand == number] for number in wanted}
             pairs = {number: f"centre:ligand {number}" for number in wanted}
@@ -352,7 +354,7 @@ class Shells(FrameAnalysis[ShellsResult]):
             ligands=ligands,
             compositions=compositions,
             ion_pairing=pairing,
-            warnings=tuple(dict.fromkeys((*self.trajectory.notices, *notices))),
+            warnings=gathered((*self.trajectory.notices, *notices)),
         )
 
     def _ligand_result(

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from atomflow.cli.quantities import frame_window, named, numbers_by_name, pair_with_cutoff, picoseconds
 from atomflow.cli.trajectory_options import opened, trajectory_options
-from atomflow.errors import BadOptionError
+from atomflow.errors import BadOptionError, UnknownNameError
 
 if TYPE_CHECKING:
     from atomflow.analysis import Wanted
@@ -70,7 +70,11 @@ if TYPE_CHECKING:
 @click.option("--r-max", type=float, help="Where g(r) ends, A [10, or half of the box].")
 @click.option("--bin", "bin_A", type=float, default=0.02, show_default=True, help="Bins of g(r), A.")
 @click.option("--intermolecular", is_flag=True, help="Leave pairs within one molecule out of g(r).")
-@click.option("--frames", metavar="A:B:C", help="Frames start:stop:step, as in Python [all].")
+@click.option(
+    "--frames",
+    metavar="A:B:C",
+    help="Frames start:stop:step, as in Python, numbered as in the file; those that repeat a time are left out [all].",
+)
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Local processes.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder for the results [analysis].")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")
@@ -174,13 +178,32 @@ def _wanted(
     if own and "auto" not in species:
         if not any(asked_for.values()):
             asked_for["msd"] = tuple(own)
-        return Wanted(species=own, **asked_for, **settings)
+        return _with_known_names(Wanted(species=own, **asked_for, **settings))
     found = everything(trajectory)
     if any(asked_for.values()):
         found = replace(found, **asked_for)
     settings["charges_e"] = settings["charges_e"] or found.charges_e
     settings["molecules"] = settings["molecules"] or found.molecules
-    return replace(found, species={**found.species, **own}, **settings)
+    return _with_known_names(replace(found, species={**found.species, **own}, **settings))
+
+
+def _with_known_names(wanted: Wanted) -> Wanted:
+    """The same, once every name that was asked for is a species.
+
+    Raises
+    ------
+    UnknownNameError
+        With the option that would name it.
+    """
+    shells = [f"{centre}:{ligand}" for centre, ligands in wanted.shells.items() for ligand in ligands]
+    pairs = [pair.split(":") for pair in (*wanted.rdf, *wanted.coordination, *shells)]
+    # What is no pair is told as such later on.
+    names = [label.strip() for pair in pairs if len(pair) == 2 for label in pair if label.strip()]
+    for name in (*names, *wanted.msd):
+        if name not in wanted.species:
+            mend = f'name it with --species "{name}=type 5"; there are {", ".join(wanted.species) or "none"}'
+            raise UnknownNameError("species", name, wanted.species, mend)
+    return wanted
 
 
 def _names(text: str) -> list[str]:

@@ -1,6 +1,7 @@
 """Trajectories from anywhere, as frames with a topology and a clock; checked, unwrapped, and their molecules named."""
 
 from atomflow.trajectory.clock import Clock
+from atomflow.trajectory.frame_choice import choose_frames
 from atomflow.trajectory.frames import Frame, FrameSource, Trajectory
 from atomflow.trajectory.opening import open_trajectory
 from atomflow.trajectory.paths import Paths, gather_paths
@@ -24,6 +25,7 @@ __all__ = [
     "Topology",
     "Trajectory",
     "check_trajectory",
+    "choose_frames",
     "contiguous",
     "find_species",
     "gather_paths",

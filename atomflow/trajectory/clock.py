@@ -205,7 +205,7 @@ def _lay_out(values: NDArray[np.float64], what: str) -> _Grid:
     if (same := np.flatnonzero(np.abs(gaps) <= jitter)).size:
         text = (
             f"{_count(same.size, 'frame repeats', 'frames repeat')} the {what} of the one before "
-            f"(the first is frame {same[0] + 1})"
+            f"(the first is frame {same[0] + 1}); analyses leave {'it' if same.size == 1 else 'them'} out"
         )
         notices.append(Notice("duplicate-frames", text))
         gaps = np.where(np.abs(gaps) <= jitter, 0.0, gaps)

@@ -70,6 +70,49 @@ def element_of_name(name: str, alone: bool) -> str:
     return symbol if atomic_numbers.get(symbol, 0) else ""
 
 
+#: CHARMM's own names of ions, of atom and residue alike (toppar_water_ions.str of its force fields).
+_CHARMM_IONS = {
+    "LIT": "Li", "SOD": "Na", "POT": "K", "RUB": "Rb", "CES": "Cs", "CAL": "Ca", "BAR": "Ba", "CAD": "Cd", "CLA": "Cl",
+}  # fmt: skip
+#: Residues that hold one ion of any kind.
+_OF_IONS = ("ION", "IONS")
+
+
+def elements_of_atoms(
+    names: Sequence[str], resnames: Sequence[str] | None, residues: Sequence[int] | None
+) -> list[str]:
+    """Symbols that the names of atoms in their residues mean, "" where they may mean two or nothing.
+
+    An atom is an ion when it is alone in its residue, or all atoms of this residue name have its name (files that
+    count no residues), and the residue says so: it is called as the atom (``NA`` of ``NA+``, not the bead ``PO4``), or
+    as CHARMM calls ions, or ``ION``.
+    """
+    alone = _alone(names, resnames, residues)
+    cases = list(zip(names, resnames if resnames is not None else [""] * len(names), alone, strict=True))
+    table = {case: _element_in_residue(*case) for case in dict.fromkeys(cases)}
+    return [table[case] for case in cases]
+
+
+def _alone(names: Sequence[str], resnames: Sequence[str] | None, residues: Sequence[int] | None) -> list[bool]:
+    alone = [False] * len(names)
+    if residues is not None and len(names):
+        _, which, counts = np.unique(np.asarray(residues), return_inverse=True, return_counts=True)
+        alone = (counts[which] == 1).tolist()
+    if resnames is None:
+        return alone
+    called: dict[str, set[str]] = {}
+    for name, residue in zip(names, resnames, strict=True):
+        called.setdefault(residue, set()).add(name)
+    return [one or len(called[residue]) == 1 for one, residue in zip(alone, resnames, strict=True)]
+
+
+def _element_in_residue(name: str, residue: str, alone: bool) -> str:
+    letters, around = (re.sub("[^A-Za-z]", "", text).upper() for text in (name, residue))
+    if alone and (ion := _CHARMM_IONS.get(letters) or _CHARMM_IONS.get(around)):
+        return ion
+    return element_of_name(name, alone and (letters == around or around in _OF_IONS))
+
+
 #: How names of sites without a nucleus begin: the fourth site of water, lone pairs.
 MASSLESS = ("MW", "EP", "LP", "VS", "DUM")
 

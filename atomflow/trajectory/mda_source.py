@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import pickle
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +118,8 @@ def _frame_of(reader: Any, index: int, atoms: NDArray[np.intp] | None, name: str
 class ReaderSource:
     """Frames of the reader in a Universe that was handed over, with its transformations; the Universe's own frame stays.
 
-    It travels to workers as MDAnalysis pickles its readers.
+    A worker opens the reader's files again, with the same arguments and transformations. What is in memory (arrays,
+    streams, a single frame that may have been changed by hand) travels as arrays.
     """
 
     layout: Layout = "unknown"
@@ -130,31 +130,87 @@ class ReaderSource:
         self.n_atoms, self.n_frames = int(reader.n_atoms), int(reader.n_frames)
         self.file_times_ps, self.steps = times_of_reader(reader)
         self._reader = reader
+        self._again: _Again | ArraySource | None = None
         self._lock = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
-        with quiet():
-            packed = pickle.dumps(self._reader)
-        return {key: value for key, value in self.__dict__.items() if key != "_lock"} | {"_reader": packed}
+        again = self._again or _again(self._reader) or self._in_memory()
+        return {**self.__dict__, "_reader": None, "_lock": None, "_again": again}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._lock = threading.Lock()
-        with quiet():
-            self._reader = pickle.loads(state["_reader"])  # noqa: S301 - packed above
+
+    def _in_memory(self) -> ArraySource:
+        """All frames as they are now."""
+        frames = list(self.frames(range(self.n_frames)))
+        cells = [np.zeros((3, 3)) if frame.cell_A is None else frame.cell_A for frame in frames]
+        positions = np.stack([frame.positions_A for frame in frames])
+        return ArraySource(positions, np.stack(cells) if np.any(cells) else None, name=self.name)
+
+    def _opened_again(self) -> Any:
+        assert isinstance(self._again, _Again)
+        reader = self._again.open(self.name)
+        if (reader.n_atoms, reader.n_frames) != (self.n_atoms, self.n_frames):
+            raise BadFileError(self.name, "is another file than when the Universe was made; make the Universe again")
+        return reader
 
     def frames(self, indices: Sequence[int], atoms: NDArray[np.intp] | None = None) -> Iterator[Frame]:
         """See :class:`atomflow.trajectory.frames.FrameSource`."""
         for index in indices:
             with self._lock:
-                before = self._reader.ts.frame
-                frame = _frame_of(self._reader, index, atoms, self.name, self.n_atoms)
-                if before != index:
-                    with quiet():
-                        self._reader[before]
+                if isinstance(self._again, ArraySource):
+                    frame = next(self._again.frames([index], atoms))
+                    frame = replace(
+                        frame, cell_A=None if frame.cell_A is None or not frame.cell_A.any() else frame.cell_A
+                    )
+                else:
+                    frame = self._from_reader(index, atoms)
             time = None if self.file_times_ps is None else float(self.file_times_ps[index])
             step = None if self.steps is None else int(self.steps[index])
             yield replace(frame, time_ps=time, step=step)
+
+    def _from_reader(self, index: int, atoms: NDArray[np.intp] | None) -> Frame:
+        if self._reader is None:
+            self._reader = self._opened_again()
+        before = self._reader.ts.frame
+        frame = _frame_of(self._reader, index, atoms, self.name, self.n_atoms)
+        if before != index:
+            with quiet():
+                self._reader[before]
+        return frame
+
+
+@dataclass(frozen=True)
+class _Again:
+    """What it takes to open a reader of MDAnalysis again: its arguments and its transformations."""
+
+    kind: type
+    arguments: dict[str, Any]
+    transformations: tuple[Any, ...]
+
+    def open(self, name: str) -> Any:
+        try:
+            with quiet():
+                reader = self.kind(**self.arguments)
+                if self.transformations:
+                    reader.add_transformations(*self.transformations)
+        except Exception as error:  # readers of foreign formats raise whatever they meet
+            raise BadFileError(name, f"cannot be opened again by a worker ({reason_of(error)})") from error
+        return reader
+
+
+def _again(reader: Any) -> _Again | None:
+    """How to open this reader again; None where its frames are in memory."""
+    arguments = dict(getattr(reader, "_kwargs", {}))
+    named = arguments.get("filename", arguments.get("filenames"))
+    files = named if isinstance(named, (list, tuple)) else [named]
+    # A chain may name a file with its format.
+    paths = [one[0] if isinstance(one, tuple) else one for one in files]
+    stored = bool(paths) and all(isinstance(path, (str, Path)) and Path(path).is_file() for path in paths)
+    if not stored or reader.n_frames < 2:
+        return None
+    return _Again(type(reader), arguments, tuple(reader.transformations))
 
 
 class Restricted:

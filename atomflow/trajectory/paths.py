@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from atomflow.errors import BadOptionError
 from atomflow.model import Notice
+from atomflow.trajectory.frame_choice import choose_frames
 from atomflow.trajectory.frames import Trajectory
 from atomflow.trajectory.jumps import Jumps
 from atomflow.trajectory.particles import Drift, Particles, choose_drift, choose_particles
@@ -134,7 +135,7 @@ def gather_paths(
     groups : mapping of str to int array
         Atoms of each group.
     start, stop, step : int, optional
-        Frames, counted without repeated ones. Jumps are judged between the frames that are read.
+        Frames, see :func:`~atomflow.trajectory.frame_choice.choose_frames`. Jumps are judged between those that are read.
     unwrap : Scheme
     drift : str
         ``barycentre``: of all atoms, by mass where masses are known. ``framework``: of the atoms in no group. A group's
@@ -171,7 +172,8 @@ def gather_paths(
         raise BadOptionError(f"memory_GB {memory_GB:g}: give more than zero")
     particles = choose_particles(trajectory, groups, molecules=molecules)
     away = choose_drift(trajectory, groups, particles, drift)
-    frames, repeated = _once(trajectory, start, stop, step)
+    frames = choose_frames(trajectory, start, stop, step)
+    repeated = _left_out(trajectory, len(frames), len(window(trajectory.n_frames, start, stop, step)))
     choice, about = decide(survey(trajectory, sample=_SAMPLE, frames=frames), unwrap)
     plan = _plan(trajectory, particles, away, choice, max(1, len(frames) // _MEASURED))
 
@@ -199,18 +201,13 @@ def gather_paths(
     )
 
 
-def _once(
-    trajectory: Trajectory, start: int | None, stop: int | None, step: int | None
-) -> tuple[Sequence[int], tuple[Notice, ...]]:
-    """The frames to read, without those at the time of the one before."""
-    times = trajectory.clock.times_ps
-    if times is None or (np.diff(times) > 0).all():
-        return window(trajectory.n_frames, start, stop, step), ()
-    kept = np.flatnonzero(np.concatenate([[True], np.diff(times) > 0]))
-    chosen = window(len(kept), start, stop, step)
-    left_out = trajectory.n_frames - len(kept)
+def _left_out(trajectory: Trajectory, n_read: int, n_asked: int) -> tuple[Notice, ...]:
+    """A word on frames at the time of the one before, where opening the trajectory did not say it."""
+    left_out = n_asked - n_read
+    if not left_out or any(notice.code == "duplicate-frames" for notice in trajectory.notices):
+        return ()
     text = f"{left_out} frame{'' if left_out == 1 else 's'} at the time of the one before left out"
-    return [int(kept[place]) for place in chosen], (Notice("duplicate-frames", text),)
+    return (Notice("duplicate-frames", text),)
 
 
 def _still(tally: Tally) -> tuple[Notice, ...]:

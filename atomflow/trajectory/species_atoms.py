@@ -7,7 +7,7 @@ from ase.data import atomic_numbers
 from numpy.typing import NDArray
 
 from atomflow.model import Notice
-from atomflow.trajectory.elements import element_of_name, elements_of_types
+from atomflow.trajectory.elements import elements_of_atoms, elements_of_types
 from atomflow.trajectory.molecule_graphs import COVALENT, guess_bonds
 from atomflow.trajectory.topology import Topology
 
@@ -34,13 +34,11 @@ def numbers_of(topology: Topology, notices: list[Notice]) -> NDArray[np.intp] | 
 
 def _symbols_of_names(topology: Topology) -> NDArray[np.str_]:
     assert topology.names is not None
-    alone = np.zeros(topology.n_atoms, bool)
-    if topology.residues is not None:
-        _, which, counts = np.unique(topology.residues, return_inverse=True, return_counts=True)
-        alone = counts[which] == 1
-    cases = list(zip(topology.names.tolist(), alone.tolist(), strict=True))
-    of_case = {case: element_of_name(*case) for case in set(cases)}
-    return np.array([of_case[case] for case in cases])
+    names = topology.names.tolist()
+    # Without residue names an atom that is a residue by itself is called like it.
+    resnames = names if topology.resnames is None else topology.resnames.tolist()
+    residues = None if topology.residues is None else topology.residues.tolist()
+    return np.array(elements_of_atoms(names, resnames, residues))
 
 
 def bonds_of(

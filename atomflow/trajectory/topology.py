@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,7 +15,7 @@ from atomflow.errors import BadOptionError, SelectionError
 from atomflow.model import Notice
 from atomflow.trajectory.elements import (
     MASSLESS,
-    element_of_name,
+    elements_of_atoms,
     elements_of_types,
     known_symbols,
     masses_of_elements,
@@ -226,32 +225,32 @@ class Topology:
 
     def with_guessed_elements(self) -> tuple[Topology, tuple[Notice, ...]]:
         """The same with elements guessed from atom names where there are none, and what was guessed."""
-        if self.elements is not None or self.names is None:
+        if self.names is None or (self.elements is not None and self.elements.all()):
             return self, ()
-        alone = self._ions()
-        pairs = list(zip(self.names.tolist(), alone.tolist(), strict=True))
-        table = {pair: element_of_name(*pair) for pair in dict.fromkeys(pairs)}
-        elements = np.array([table[pair] for pair in pairs], dtype=str)
-        # Beads have names such as C1A, PO4 and GL1: one name that is no atom's makes all of them doubtful.
-        if any(not symbol and not name.upper().startswith(MASSLESS) for (name, _), symbol in table.items()):
+        known = self.elements if self.elements is not None else np.full(self.n_atoms, "", dtype="<U2")
+        resnames = None if self.resnames is None else self.resnames.tolist()
+        residues = None if self.residues is None else self.residues.tolist()
+        guesses = np.array(elements_of_atoms(self.names.tolist(), resnames, residues), dtype=str)
+        elements = np.where(known != "", known, guesses)
+        strange = any(not name.upper().startswith(MASSLESS) for name in set(self.names[elements == ""].tolist()))
+        # Beads have names such as C1A, PO4 and GL1: one name that is no atom's makes all of them doubtful, unless the
+        # file itself has elements.
+        if (strange and not known.any()) or np.array_equal(elements, known):
             return self, ()
-        shown = [f"{name} {symbol}" for (name, _), symbol in table.items() if symbol and symbol != name]
-        told = ", ".join(shown[:15]) + (" and so on" if len(shown) > 15 else "")
-        text = f"{self.source} has no elements; they are guessed from the names of its atoms" + (told and f": {told}")
         masses = self.masses_u
-        if masses is None:
+        if masses is None and not strange:
             # What has no element here is a site without mass.
             masses = np.nan_to_num(masses_of_elements(elements.tolist()))
-        return replace(self, elements=elements, masses_u=masses), (Notice("elements-guessed", text),)
+        notice = Notice("elements-guessed", self._told_of_guesses(known == "", elements))
+        return replace(self, elements=elements, masses_u=masses), (notice,)
 
-    def _ions(self) -> NDArray[np.bool_]:
-        """Atoms that are a residue by themselves and are called like it: ``NA`` of ``NA+``, not the bead ``PO4``."""
-        if self.residues is None or self.names is None or self.resnames is None:
-            return np.zeros(self.n_atoms, bool)
-        single = np.bincount(self.residues)[self.residues] == 1
-        letters = {name: re.sub("[^A-Za-z]", "", name) for name in {*self.names.tolist(), *self.resnames.tolist()}}
-        pairs = zip(self.names.tolist(), self.resnames.tolist(), strict=True)
-        return single & np.array([letters[name] == letters[residue] for name, residue in pairs])
+    def _told_of_guesses(self, guessed: NDArray[np.bool_], elements: NDArray[np.str_]) -> str:
+        assert self.names is not None
+        pairs = dict.fromkeys(zip(self.names[guessed].tolist(), elements[guessed].tolist(), strict=True))
+        shown = [f"{name} {symbol}" for name, symbol in pairs if symbol and symbol != name]
+        told = ", ".join(shown[:15]) + (" and so on" if len(shown) > 15 else "")
+        lacks = "no elements" if guessed.all() else f"no elements for {guessed.sum()} of its {self.n_atoms} atoms"
+        return f"{self.source} has {lacks}; they are guessed from the names of its atoms" + (told and f": {told}")
 
     def filled_from(self, other: Topology) -> Topology:
         """The same, with what this one does not know taken from ``other``, which has the same atoms."""

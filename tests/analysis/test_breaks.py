@@ -2,16 +2,17 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from atomflow.analysis import MSD, Conductivity, Wanted, analyse
+from atomflow.analysis import MSD, RDF, Conductivity, Wanted, analyse
 from atomflow.cli import main
 from atomflow.errors import BadOptionError, TrajectoryError, UnknownNameError
 from atomflow.report.analysis_report import analysis_outcome
-from atomflow.trajectory import open_trajectory
+from atomflow.trajectory import Clock, choose_frames, open_trajectory
 
 STEP_A = 0.3
 D = STEP_A**2 / 2 * 1e-4  # cm^2/s, with frames 1 ps apart
@@ -319,3 +320,91 @@ def numbers(data, above=""):
         items = data.items() if isinstance(data, dict) else enumerate(data)
         return {key: value for name, item in items for key, value in numbers(item, f"{above}/{name}").items()}
     return {above: data}
+
+
+@pytest.mark.parametrize(("start", "stop", "step"), [(None, None, None), (5, 25, 1), (None, None, 3), (12, None, 2)])
+def test_frames_mean_the_same_for_structure_and_for_motion(start, stop, step):
+    """A restart writes its first frame twice: neither counts it, and both read the same ones."""
+    x = np.insert(brownian(40), 11, 0.0, axis=0)
+    x[11] = x[10]
+    opened = open_trajectory(x, ["Li"] * 20, cell_A=[EDGE_A] * 3, dt_ps=1.0)
+    trajectory = replace(opened, clock=Clock(np.insert(np.arange(40.0), 11, 10.0), "the file"))
+    once = open_trajectory(np.delete(x, 11, axis=0), ["Li"] * 20, cell_A=[EDGE_A] * 3, dt_ps=1.0)
+    species = {"Li": "element Li"}
+    alone = choose_frames(trajectory, start, stop, step)
+    rdf = RDF(trajectory, ["Li:Li"], species).run(start, stop, step).results
+    msd = MSD(trajectory, species, drift="none").run(start, stop, step).results
+    assert (trajectory.n_frames, once.n_frames) == (41, 40)
+    assert rdf.n_frames == msd.n_frames == len(alone)
+    assert len(set(trajectory.clock.times_ps[alone])) == len(alone)
+    if start is None:
+        np.testing.assert_array_equal(
+            rdf["Li:Li"].counts, RDF(once, ["Li:Li"], species).run(None, stop, step).results["Li:Li"].counts
+        )
+    found = analyse([trajectory], Wanted(species=species, rdf=("Li:Li",), msd=("Li",), drift="none"), start, stop, step)
+    assert found.n_frames == len(alone)
+    assert [notice.code for notice in found.warnings].count("duplicate-frames") <= 1
+
+
+def replicas_in(*edges_A, noise=0.0):
+    """The same walk in cubes of other edges; with noise the volumes fluctuate by three times that share."""
+    found = []
+    for seed, edge in enumerate(edges_A):
+        scale = 1 + noise * np.random.default_rng(seed).normal(size=60)
+        cells = np.eye(3) * (edge * scale)[:, None, None]
+        found.append(array(brownian(60, seed), ["Li"] * 10 + ["Cl"] * 10, cell_A=cells if noise else cells[0]))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("edges_A", "noise", "apart"),
+    [((20.0, 22.0), 0.0, True), ((20.0, 20.05), 0.0, False), ((20.0, 20.6), 0.05, False), ((20.0, 25.0), 0.01, True)],
+)
+def test_replicas_of_other_volumes_are_told(edges_A, noise, apart):
+    species = {"Li": "element Li", "Cl": "element Cl"}
+    charges = {"Li": 1.0, "Cl": -1.0}
+    wanted = Wanted(species=species, rdf=("Li:Cl",), msd=("Li", "Cl"), charges_e=charges, drift="none", unwrap="none")
+    found = analyse(replicas_in(*edges_A, noise=noise), wanted)
+    for result in (found, found.rdf, found.conductivity):
+        assert ("replica-volumes-differ" in {notice.code for notice in result.warnings}) == apart
+    told = [notice.text for notice in found.warnings if notice.code == "replica-volumes-differ"]
+    assert len(told) == apart
+    assert all("g(r) and conductivity" in text and "one by one" in text for text in told)
+    outcome = analysis_outcome(found)
+    assert ("replica-volumes-differ" in {notice.code for notice in outcome.report.warnings}) == apart
+
+
+def test_no_warning_is_said_twice(capsys):
+    """Two species that are not diffusive, two pairs without a peak: one sentence of each kind."""
+    still = np.random.default_rng(0).random((60, 20, 3)) * EDGE_A
+    still[1:] = still[0] + 0.1 * np.random.default_rng(1).normal(size=(59, 20, 3))
+    wanted = Wanted(
+        species={"Li": "element Li", "Cl": "element Cl"}, rdf=("Li:Cl", "Cl:Cl"), msd=("Li", "Cl"), drift="none",
+        coordination={"Li:Cl": 4.0, "Cl:Cl": 4.0}, charges_e={"Li": 1.0, "Cl": -1.0},
+    )  # fmt: skip
+    found = analyse([array(still, ["Li"] * 10 + ["Cl"] * 10, cell_A=[EDGE_A] * 3)], wanted)
+    codes = [notice.code for notice in found.warnings]
+    assert codes.count("not-diffusive") == 1
+    text = next(notice.text for notice in found.warnings if notice.code == "not-diffusive")
+    assert text.startswith("Li (") and ", Cl (" in text and text.count("not diffusive yet") == 1
+    assert len(set(found.warnings)) == len(found.warnings)
+    assert len(codes) <= len(set(codes)) + 1
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (("--rdf", "Li:O"), "O"),
+        (("--cn", "Na:Cl@3"), "Na"),
+        (("--shell", "Li:Cl,PF6"), "PF6"),
+        (("--msd", "K"), "K"),
+    ],
+)
+def test_an_unknown_species_of_the_command_line_is_mended_there(capsys, words, name):
+    dump("t.lammpstrj", brownian(5))
+    with pytest.raises(SystemExit):
+        main(["analyze", "t.lammpstrj", *OPTIONS, *words, "--quiet"])
+    told = capsys.readouterr().err
+    assert f'name it with --species "{name}=type 5"; there are Li, Cl' in told
+    assert "{'" not in told
+    assert told.count("\n") == 1

@@ -110,6 +110,20 @@ def test_without_a_cutoff_the_first_minimum_of_g_is_taken():
     assert set(result.distribution) == {"0", "1", "2", "3", "4", "5"}
 
 
+def test_every_run_finds_its_own_cutoff():
+    """The second half of the trajectory is wider, by as much as its first minimum."""
+    trajectory, species = liquid(60, 0)
+    narrow = np.stack([frame.positions_A for frame in trajectory.source.frames(range(30))])
+    cells = np.array([np.eye(3) * 60.0] * 30 + [np.eye(3) * 72.0] * 30)
+    both = open_trajectory(np.concatenate([narrow, 1.2 * narrow]), cell_A=cells)
+    analysis = Coordination(both, ["M:O"], species)
+    first, second = analysis.run(0, 30).results["M:O"], analysis.run(30, 60).results["M:O"]
+    assert second.cutoff_A == RDF(both, ["M:O"], species).run(30, 60).results["M:O"].first_minimum_A
+    assert second.cutoff_A > first.cutoff_A + 0.2
+    assert second.mean == pytest.approx(first.mean, abs=0.1)
+    assert analysis.run(0, 30).results["M:O"].cutoff_A == first.cutoff_A
+
+
 def test_no_minimum_is_an_error_that_asks_for_a_cutoff():
     ideal = open_trajectory(np.random.default_rng(0).random((5, 40, 3)) * 20, cell_A=[20.0] * 3)
     with pytest.raises(BadOptionError, match=r"x:x: g\(r\) shows no first minimum .* x:x@3"):
@@ -140,8 +154,7 @@ def test_short_and_slow_runs_are_told():
 
 def test_two_workers_give_exactly_what_one_gives(mixture):
     trajectory, _, species = mixture
-    one = Coordination(trajectory, {"Li:O": None, "Li:any": 4.0}, species, by_frame=True)
-    one._cutoffs["Li:O"] = 3.3
+    one = Coordination(trajectory, {"Li:O": 3.3, "Li:any": 4.0}, species, by_frame=True)
     two = Coordination(trajectory, {"Li:O": 3.3, "Li:any": 4.0}, species, by_frame=True)
     first, second = one.run(0, None, 1).results, two.run(workers=2).results
     assert first["Li:O"].distribution == second["Li:O"].distribution

@@ -1,12 +1,16 @@
 """Slopes, their intervals, and the question whether it is diffusion; coverage itself is in test_coverage.py."""
 
+import math
+
 import numpy as np
 import pytest
 from scipy.stats import chi2
 
+from atomflow.analysis.correlation import frame_grid
 from atomflow.analysis.covariance import Run, SlopeLaw, covariance_parts, slope_interval
-from atomflow.analysis.diffusion import Curve, estimate, fit_window
-from atomflow.analysis.motion import motion_of_paths
+from atomflow.analysis.diffusion import _why_not, estimate
+from atomflow.analysis.line_fit import Curve, WindowFit, fit_window
+from atomflow.analysis.motion import motion_of_paths, of_one
 from atomflow.errors import BadOptionError, TrajectoryError
 
 SLOPE = 0.75  # A^2 a frame of walk()
@@ -231,7 +235,7 @@ def test_window_by_hand():
 
 @pytest.mark.parametrize("window", [(5, 6), (90, 20), (5000, None), (1, 2)])
 def test_windows_without_three_lags_are_refused(window):
-    with pytest.raises(BadOptionError, match="three"):
+    with pytest.raises(BadOptionError, match=r"three|comes before"):
         estimate([displacements(walk(3, 200))], fit_from=window[0], fit_to=window[1])
 
 
@@ -294,3 +298,72 @@ def test_missing_frames_are_allowed():
     kept[0] = 0
     found = estimate([displacements(walk(20, 800)[:, kept], kept * 1.0)])
     assert found.diffusive and found.ci95[0] < SLOPE < found.ci95[1]
+
+
+def one_path(x):
+    return of_one(np.asarray(x, float), frame_grid(np.arange(float(len(x))), len(x)))
+
+
+@pytest.mark.parametrize(
+    ("limits", "told"),
+    [
+        ((math.nan, None), "fit limit of nan frames"),
+        ((math.inf, None), "fit limit of inf frames"),
+        ((None, math.nan), "fit limit of nan frames"),
+        ((None, 0.0), "fit limit of 0 frames"),
+        ((1.0, 0.0), "fit limit of 0 frames"),
+        ((-5.0, 10.0), "fit limit of -5 frames"),
+        ((20.0, 5.0), "the last lag comes before the first"),
+        ((500.0, None), "fit from lag 500 to 4000 .* of the 199 lags"),
+        ((0.2, 0.9), "fewer than three"),
+    ],
+)
+def test_windows_that_are_none_are_told_in_one_line(limits, told):
+    path = one_path(np.cumsum(np.random.default_rng(0).normal(size=(200, 3)), axis=0))
+    with pytest.raises(BadOptionError, match=told) as caught:
+        estimate([path], fit_from=limits[0], fit_to=limits[1])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_window_that_begins_and_does_not_end_reaches_eight_times_as_far():
+    path = one_path(np.cumsum(np.random.default_rng(0).normal(size=(200, 3)), axis=0))
+    assert estimate([path], fit_from=5.0).window == (5, 40)
+    assert estimate([path], fit_from=100.0).window == (100, 198)
+
+
+def test_a_window_to_which_no_line_fits_is_told():
+    there_and_back = np.sin(np.arange(300.0))[:, None] * np.ones(3)
+    with pytest.raises(BadOptionError, match=r"fit from lag 150 to 298 .* no line can be fitted"):
+        estimate([one_path(there_and_back)], fit_from=150.0)
+
+
+@pytest.mark.filterwarnings("error")
+def test_displacements_too_small_for_numbers_have_no_slope():
+    tiny = 1e-160 * np.cumsum(np.random.default_rng(0).normal(size=(200, 3)), axis=0)
+    assert estimate([one_path(tiny)]) is None
+
+
+@pytest.mark.parametrize("slope", [1.0, math.nan, math.inf])
+@pytest.mark.parametrize("error", [0.1, 30.0, math.nan, math.inf])
+def test_a_loglog_slope_that_is_no_number_is_never_diffusion(slope, error):
+    fit = WindowFit(np.arange(1, 4), np.ones(3), 1.0, SlopeLaw(1.0, 0.1, 0.0, 0.0), 1.0, slope, error)
+    if (slope, error) == (1.0, 0.1):
+        assert _why_not(fit) == ""
+    else:
+        assert _why_not(fit) == "the log-log slope of the MSD is not to be told from these data"
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("p", [1e-12, 0.3, 2.0, 10.0, 1e3, 1e9, 1e40])
+@pytest.mark.parametrize("fitted", [-1.0, 0.0, 1e-9, 1.0])
+def test_intervals_of_laws_that_say_next_to_nothing(p, fitted):
+    """Chances that do not rise all the way have no crossing: the interval is then open, not an error."""
+    low, high = slope_interval([SlopeLaw(fitted, p, 0.0, 1e-6)], np.ones(1))
+    assert 0 <= low <= high
+    assert high > max(fitted, 0.0)
+    if p > 100 and fitted > 0:
+        assert high == math.inf
+    assert slope_interval([SlopeLaw(1.0, math.nan, 0.0, 0.0), SlopeLaw(1.0, 0.1, 0.0, 0.0)], [0.5, 0.5]) == (
+        0,
+        math.inf,
+    )

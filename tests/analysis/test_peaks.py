@@ -153,6 +153,48 @@ def test_cutoffs_of_solvation_analysis_on_its_own_data():
         assert found.minimum_A == pytest.approx(identify_cutoff_scipy(r, g), abs=0.25), name
 
 
+def hard_gap(r):
+    """A shell that ends at 2.6 A, and nothing up to 4.2 A."""
+    return 15 * np.exp(-0.5 * ((r - 2.0) / 0.12) ** 2) * (r < 2.6) + np.where(r > 4.2, 1.2, 0.0)
+
+
+def flat_gap(r):
+    """The same, with as much everywhere in the gap: neighbours that change places."""
+    return np.maximum(hard_gap(r), 0.1 * (r > 2.0))
+
+
+@pytest.mark.parametrize("function", [hard_gap, flat_gap])
+@pytest.mark.parametrize("pairs_per_A3", [1, 10, 1e3, 1e6])
+def test_the_minimum_of_a_broad_gap_is_its_middle(function, pairs_per_A3):
+    for seed in range(10):
+        found = noisy(function, pairs_per_A3, seed)
+        # Where few pairs reach far from the peak the gap seems wider.
+        assert found.minimum_A == pytest.approx(3.3, abs=0.18)
+        assert found.minimum_g == pytest.approx(function(np.array([3.4]))[0], abs=0.12)
+        assert found.peak_A == pytest.approx(2.0, abs=0.15 if pairs_per_A3 < 10 else 0.06)
+
+
+def test_an_exact_gap_has_its_minimum_in_the_middle():
+    found = first_shell(R, hard_gap(R), SHELL * 1e9)
+    assert found.minimum_A == pytest.approx(3.4, abs=0.05)
+    assert found.minimum_g == pytest.approx(0.0, abs=1e-6)
+
+
+def test_ten_frames_put_the_end_of_the_nitrile_shell_where_all_do():
+    """Of 250 pairs some lie in the gap: whichever part of the run is taken, its end stays where the whole run has it."""
+    from pathlib import Path
+
+    import solvation_analysis.tests as theirs
+
+    folder = Path(theirs.__file__).parent / "data" / "bn_fec_data"
+    run = open_trajectory(folder / "bn_fec_short_wrap.dcd", folder / "bn_fec.data")
+    species = {"Li": "element Li", "N": "element N"}
+    for start, stop in ((0, 10), (0, 5), (5, 10), (0, 3), (2, 9)):
+        found = RDF(run, ["Li:N"], species).run(start, stop).results["Li:N"]
+        assert found.first_minimum_A == pytest.approx(3.7, abs=0.25)  # 3.7 by solvation-analysis' spline
+        assert found.first_peak_A == pytest.approx(2.1, abs=0.05)
+
+
 def test_an_analysis_says_what_it_does_not_find():
     rng = np.random.default_rng(0)
     ideal = open_trajectory(rng.random((20, 50, 3)) * 20, cell_A=[20.0] * 3)

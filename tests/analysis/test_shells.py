@@ -237,6 +237,26 @@ def test_without_cutoffs_first_minima_are_taken():
     assert result.compositions[0].molecules == {"S": 4}
 
 
+def test_every_run_finds_its_own_cutoff():
+    """The second half of the trajectory is the first, stretched."""
+    rng = np.random.default_rng(1)
+    centre = np.stack(np.meshgrid([7.0, 21, 35, 49], [7.0, 21, 35, 49], [7.0, 21], indexing="ij"), -1).reshape(-1, 3)
+    away = rng.normal(size=(30, 32, 4, 3))
+    away *= (2.0 + 0.1 * rng.normal(size=(30, 32, 4, 1))) / np.linalg.norm(away, axis=-1, keepdims=True)
+    bulk = rng.random((30, 900, 3)) * 56
+    apart = np.linalg.norm((bulk[:, :, None] - centre + 28) % 56 - 28, axis=-1).min(axis=2) > 4.5
+    bulk = np.where(apart[..., None], bulk, 55.0)
+    shells = (centre[:, None] + away).reshape(30, -1, 3)
+    narrow = np.concatenate([np.tile(centre, (30, 1, 1)), shells, bulk], axis=1)
+    cells = np.array([np.eye(3) * 56.0] * 30 + [np.eye(3) * 70.0] * 30)
+    both = open_trajectory(np.concatenate([narrow, 1.25 * narrow]), cell_A=cells)
+    ligands = {"S": np.arange(32, narrow.shape[1])}
+    analysis = Shells(both, "M", ligands, species={"M": np.arange(32)})
+    first, second = analysis.run(0, 30).results.ligands["S"], analysis.run(30, 60).results.ligands["S"]
+    assert second.cutoff_A > first.cutoff_A + 0.2
+    assert analysis.run(0, 30).results.ligands["S"].cutoff_A == first.cutoff_A
+
+
 def test_errors_of_fractions_cover_the_truth():
     rng = np.random.default_rng(5)
     inside = tried = 0

@@ -135,6 +135,10 @@ def test_frames_that_repeat_a_time_are_left_out():
     np.testing.assert_allclose(moved(paths), (true - true[0]).swapaxes(0, 1), atol=1e-9)
     np.testing.assert_array_equal(paths.times_ps, np.arange(50.0))
     assert [n.code for n in paths.notices] == ["duplicate-frames"]
+    # Frames are numbered as in the file; the step is among those that are left.
+    part = gather_paths(system(doubled, times=times), ALL, start=10, stop=31, step=2, drift="none")
+    np.testing.assert_array_equal(part.frames, [10, 12, 14, 16, 18, 21, 23, 25, 27, 29])
+    np.testing.assert_array_equal(part.times_ps, np.arange(10.0, 30.0, 2.0))
     # Without times nobody knows, but it is told.
     unknown = gather_paths(system(doubled), ALL, drift="none")
     assert unknown.n_frames == 51

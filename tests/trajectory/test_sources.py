@@ -788,6 +788,65 @@ def test_transformations_and_the_current_frame_of_a_universe_are_kept(copied):
     assert source.file_times_ps.tolist() == [0, 50, 100]
 
 
+def pdb_of(path, places):
+    """A PDB of several models of argon in a cube of 12 A."""
+    lines = []
+    for number, frame in enumerate(places):
+        lines.append(f"MODEL     {number + 1:4d}")
+        lines.append("CRYST1   12.000   12.000   12.000  90.00  90.00  90.00 P 1           1")
+        lines += [
+            f"HETATM{i + 1:5d} AR   AR  {i + 1:5d}    {x:8.3f}{y:8.3f}{z:8.3f}  1.00  0.00          AR"
+            for i, (x, y, z) in enumerate(frame)
+        ]
+        lines.append("ENDMDL")
+    path.write_text("\n".join([*lines, "END"]) + "\n")
+    return str(path)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["file", "chain", "memory", "one frame"])
+def test_a_worker_opens_the_files_of_a_universe_again(tmp_path, monkeypatch, kind):
+    """Two processes count what one counts, and no reader of MDAnalysis is packed for it."""
+    from MDAnalysis.coordinates.base import ProtoReader
+
+    from atomflow.analysis import RDF
+
+    places = np.random.default_rng(0).uniform(0, 12, (6, 30, 3)).round(3)
+    path = pdb_of(tmp_path / "t.pdb", places[:1] if kind == "one frame" else places)
+    universe = MDAnalysis.Universe(path, [path, path], to_guess=()) if kind == "chain" else MDAnalysis.Universe(path)
+    if kind == "memory":
+        universe.transfer_to_memory()
+    universe.trajectory.add_transformations(translate([1, 2, 3]))
+    source = source_of_universe(universe)
+    expected = everything(source)
+
+    def never(self, *_):
+        raise AssertionError("a reader was packed")
+
+    monkeypatch.setattr(ProtoReader, "__reduce_ex__", never)
+    there = pickle.loads(pickle.dumps(source))
+    same(everything(there), expected)
+    same(everything(pickle.loads(pickle.dumps(there))), expected)
+    counts = []
+    for workers in (1, 2):
+        analysis = RDF(universe, ["Ar:Ar"], {"Ar": np.arange(30)}, r_max_A=5.0).run(workers=workers)
+        counts.append(analysis.results["Ar:Ar"].counts)
+    np.testing.assert_array_equal(*counts)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_file_that_changed_under_a_universe_is_told_in_one_line(tmp_path):
+    places = np.random.default_rng(0).uniform(0, 12, (4, 3, 3))
+    universe = MDAnalysis.Universe(pdb_of(tmp_path / "t.pdb", places))
+    packed = pickle.dumps(source_of_universe(universe))
+    pdb_of(tmp_path / "t.pdb", places[:2])
+    with pytest.raises(BadFileError, match=r"t.pdb: is another file than when the Universe was made"):
+        everything(pickle.loads(packed))
+    (tmp_path / "t.pdb").unlink()
+    with pytest.raises(BadFileError, match=r"t.pdb: cannot be opened again by a worker \(.*\)$"):
+        everything(pickle.loads(packed))
+
+
 def test_universes_in_memory_and_chains(copied):
     places = np.random.default_rng(0).uniform(0, 9, (4, 5, 3)).astype("f4")
     universe = MDAnalysis.Universe.empty(5, trajectory=False)

@@ -13,6 +13,7 @@ from atomflow.build import molecule
 from atomflow.build.species import find_species as library_species
 from atomflow.build.species import list_species
 from atomflow.errors import TrajectoryError
+from atomflow.trajectory import open_trajectory
 from atomflow.trajectory.species import find_species
 from atomflow.trajectory.topology import Topology
 
@@ -539,3 +540,93 @@ def test_real_lammps_data():
     # Its masses are in kg/mol: no elements can be told, and no molecules named.
     found = find_species(Topology.from_data_file(LAMMPSdata))
     assert codes(found) == ["species-by-type"] and len(found.kinds) == 10
+
+
+ACETONITRILE = np.array(
+    [[0, 0, 0], [1.16, 0, 0], [2.62, 0, 0], [3.0, 1.03, 0], [3.0, -0.51, 0.89], [3.0, -0.51, -0.89]]
+)
+HEXAFLUOROPHOSPHATE = 1.6 * np.array([[0, 0, 0], *np.eye(3), *-np.eye(3)])
+WATER = np.array([[0, 0, 0], [0.957, 0, 0], [-0.24, 0.927, 0]])
+ION = np.zeros((1, 3))
+#: Residue, names of its atoms, their places, how many; then the kinds that there are.
+NAMED = {
+    "charmm": (
+        [("TIP3", ["OH2", "H1", "H2"], WATER, 20), ("SOD", ["SOD"], ION, 4), ("CLA", ["CLA"], ION, 4)],
+        {"water": 0.0, "Na": 1.0, "Cl": -1.0},
+    ),
+    "charmm, others": (
+        [("LIT", ["LIT"], ION, 2), ("POT", ["POT"], ION, 2), ("CAL", ["CAL"], ION, 2), ("CLA", ["CLA"], ION, 8),
+         ("TIP3", ["OH2", "H1", "H2"], WATER, 20)],
+        {"water": 0.0, "Li": 1.0, "K": 1.0, "Ca": 2.0, "Cl": -1.0},
+    ),
+    "charmm residues": (
+        [("WAT", ["O", "H1", "H2"], WATER, 20), ("SOD", ["NA"], ION, 4), ("CLA", ["CL"], ION, 4)],
+        {"water": 0.0, "Na": 1.0, "Cl": -1.0},
+    ),
+    "residue of ions": (
+        [("ACN", ["N1", "C2", "C1", "H11", "H12", "H13"], ACETONITRILE, 20), ("ION", ["NA"], ION, 4),
+         ("PF6", ["P1", *(f"F1{i}" for i in range(6))], HEXAFLUOROPHOSPHATE, 4)],
+        {"acetonitrile": 0.0, "Na": 1.0, "PF6": -1.0},
+    ),
+    "numbered": (
+        [("UNL", ["N00", "C01", "C02", "H03", "H04", "H05"], ACETONITRILE, 20), ("LI", ["LI1"], ION, 4),
+         ("PF6", ["P00", *(f"F0{i}" for i in range(6))], HEXAFLUOROPHOSPHATE, 4)],
+        {"acetonitrile": 0.0, "Li": 1.0, "PF6": -1.0},
+    ),
+}  # fmt: skip
+
+
+def write_named(path, molecules, style):
+    """A GRO or PDB without bonds: ``one residue`` has the same number everywhere, ``some elements`` leaves most out."""
+    atoms, number = [], 0
+    grid = 8.0 * np.stack(np.meshgrid(*[np.arange(5)] * 3), -1).reshape(-1, 3) + 1
+    for residue, names, places, count in molecules:
+        for _ in range(count):
+            atoms += [
+                (number + 1, residue, name, *(grid[number] + place)) for name, place in zip(names, places, strict=True)
+            ]
+            number += 1
+    if path.suffix == ".gro":
+        lines = ["t", str(len(atoms))]
+        for i, (residue, called, name, *xyz) in enumerate(atoms):
+            counted = 1 if style == "one residue" else residue
+            lines.append(f"{counted:5d}{called:<5}{name:>5}{i + 1:5d}" + "".join(f"{x / 10:8.3f}" for x in xyz))
+        lines.append("   4.00000   4.00000   4.00000")
+    else:
+        lines = ["CRYST1   40.000   40.000   40.000  90.00  90.00  90.00 P 1           1"]
+        for i, (residue, called, name, *xyz) in enumerate(atoms):
+            element = name[0] if style == "some elements" and len(name) > 2 and name[0] in "HF" else ""
+            place = "".join(f"{x:8.3f}" for x in xyz)
+            lines.append(
+                f"HETATM{i + 1:5d}  {name:<3} {called:<4} {residue:4d}    {place}  1.00  0.00          {element:>2}"
+            )
+        lines.append("END")
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("system", NAMED)
+@pytest.mark.parametrize(
+    ("suffix", "style"), [("gro", ""), ("gro", "one residue"), ("pdb", ""), ("pdb", "some elements")]
+)
+def test_files_without_bonds_and_elements(tmp_path, system, suffix, style):
+    """Ions as CHARMM, Gromacs and Amber call them are ions, and no carbon, sulfur, nitrogen or phosphorus."""
+    molecules, kinds = NAMED[system]
+    trajectory = open_trajectory(write_named(tmp_path / f"t.{suffix}", molecules, style))
+    frame = next(iter(trajectory.source.frames([0])))
+    found = find_species(trajectory.topology, frame.positions_A, frame.cell_A)
+    assert {kind.name: kind.charge_e for kind in found.kinds} == kinds
+    told = {notice.code: notice.text for notice in (*trajectory.notices, *found.notices)}
+    assert {"elements-guessed", "bonds-guessed"} <= set(told)
+    partly = style == "some elements" and "PF6" in kinds
+    assert (f"no elements for 68 of its {trajectory.n_atoms} atoms" in told["elements-guessed"]) == partly
+
+
+def test_a_molecule_named_like_an_ion_is_none():
+    """CLA is also chlorophyll, NA an aromatic nitrogen, CA a carbon: with other atoms in the residue they are these."""
+    names = np.array(["CLA", "HA", "NA", "CA", "CB"])
+    topology = Topology(
+        5, names=names, resnames=np.array(["CLA", "CLA", "IMI", "ALA", "ALA"]), residues=np.array([1, 1, 2, 3, 3])
+    )
+    guessed, _ = topology.with_guessed_elements()
+    assert guessed.elements.tolist() == ["C", "H", "N", "C", "C"]
