@@ -173,6 +173,10 @@ class BranchesFailedError(CalculationError):
         super().__init__(f"{many} failed, the others are finished and kept: {told}")
 
 
+class GrowthError(CalculationError):
+    """A polymer chain that finds no way on without overlaps or pierced rings."""
+
+
 class DamagedRecordError(CalculationError):
     """A stored result whose content does not match its checksum."""
 
@@ -198,3 +202,61 @@ class SelectionError(UserError):
 
 class TrajectoryError(UserError):
     """A trajectory that lacks what an analysis needs: a cell, a clock, whole frames."""
+
+
+class MissingParameterError(UserError, LookupError):
+    """No force-field number for these atoms; ``term`` is what is missing, ``path`` the file to add it to."""
+
+    def __init__(self, term: str, where: str, path: str | Path, others: int = 0) -> None:
+        self.term, self.where, self.path, self.others = term, where, Path(path), others
+        more = f" ({others} more {'is' if others == 1 else 'are'} missing, too)" if others else ""
+        super().__init__(f"no {term} ({where}); add it to {path} or to a file in a folder of yours{more}")
+
+
+class AmbiguousParameterError(UserError):
+    """Several force-field numbers fit the same atoms equally well."""
+
+
+class UngradedParameterError(UserError):
+    """Numbers that are only assumed, and nobody has allowed them."""
+
+
+class UnbalancedChargeError(UserError):
+    """Partial charges of a molecule that do not add up to its charge; ``off_e`` says by how much."""
+
+    def __init__(self, what: str, total_e: float, formal_e: int, where: str) -> None:
+        self.what, self.total_e, self.formal_e = what, total_e, formal_e
+        self.off_e = total_e - formal_e
+        super().__init__(
+            f"{what}: the partial charges add up to {total_e:+.6f} e instead of {formal_e:+d}, off by {self.off_e:+.6f} "
+            f"({where}); mend the charges of these types, or add bond_charges that carry the rest"
+        )
+
+
+class MissingProgramError(UserError, ImportError):
+    """A program or package that is not installed, and how to get it."""
+
+    def __init__(self, program: str, install: str) -> None:
+        self.program, self.install = program, install
+        super().__init__(f"{program} is not here; install it with: {install}")
+
+
+class PackingError(UserError):
+    """Molecules that cannot be packed as asked."""
+
+
+class LammpsError(CalculationError):
+    """LAMMPS stopped; carries its own words and where its log is."""
+
+    def __init__(self, reason: str, log_path: str | Path, line: str = "") -> None:
+        self.reason, self.line, self.log_path = reason, line, Path(log_path)
+        told = f"{reason} (input line: {line})" if line else reason
+        super().__init__(f"LAMMPS: {told}; its log is kept in {log_path}")
+
+
+class PushOffError(CalculationError):
+    """Overlaps that would not go; ``nearest_A`` says how near two atoms still are."""
+
+    def __init__(self, message: str, nearest_A: float = float("nan")) -> None:
+        self.nearest_A = nearest_A
+        super().__init__(message)

