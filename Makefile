@@ -3,7 +3,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-DEV := MDAnalysisTests build distributed freud-analysis hatchling hypothesis kinisi moltemplate mypy parmed parsl pytest ruff selenium \
+DEV := MDAnalysisTests build distributed freud-analysis hatchling hypothesis kinisi moltemplate mypy parmed parsl pytest pytest-xdist ruff selenium \
   solvation-analysis tidynamics types-PyYAML
 
 .PHONY: demo test lint types clean
@@ -12,7 +12,7 @@ demo: .venv/base.stamp
 	$(BIN)/atomflow run cation-anchor --out runs/cation-anchor
 
 test: .venv/dev.stamp
-	$(BIN)/python -m pytest -m "not long"
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not long"
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .

@@ -55,7 +55,7 @@ ENDS = {"carried from CF2 to a methyl end": "[CH3][CX4](F)F"}
 TORSIONS = {
     # Name of the profile: classes, how many barriers, which of them are free. A flat C-N bond leaves no V1.
     "hfp_cf_vdf_ch2": (("CF", "CF", "CVH", "CVF"), 4, (1, 2, 3)),
-    "vdf_cf2_hfp_cf2": (("CF", "CF", "CVF", "CVH"), 4, (1, 2, 3, 4)),
+    "vdf_cf2_hfp_cf2": (("CF", "CF", "CVF", "CVH"), 4, (1, 2, 3)),
     "dmf_turn": (("HC", "C~", "NM", "CT"), 2, (2,)),
     # Byutner and Smith's own form has six.
     "pvdf": (("CVH", "CVF", "CVH", "CVF"), 6, (1, 2, 3, 4)),
@@ -438,6 +438,14 @@ def dipoles():
     return found
 
 
+def per_unit(rows):
+    """What one more all-trans unit of VDF adds to the dipole of H-(CH2-CF2)n-CH3, debye: from n to n + 1."""
+    chain = [entry for smiles, entry in rows.items() if smiles != "CN(C)C=O"]
+    methods = [method for method in (chain[0] if chain else {}) if sum(method in entry for entry in chain) > 1]
+    values = {method: [entry[method] for entry in chain if method in entry] for method in methods}
+    return {method: np.round(np.diff(each), 3).tolist() for method, each in values.items()}
+
+
 def potentials_of_given_charges():
     """How well charges that were not fitted here give the same kind of potential: relative RMS."""
     found = {}
@@ -505,6 +513,7 @@ def main():
         for name, text in files.items():
             write_atomically(SHIPPED / name, text)
     found["dipoles_D"] = dipoles()
+    found["dipole_of_a_unit_D"] = per_unit(found["dipoles_D"])
     found["potentials_relative_rms"] = potentials_of_given_charges()
     text = _one_line_arrays(json.dumps({"command": COMMAND, **_rounded(found)}, indent=1))
     if options.dry:

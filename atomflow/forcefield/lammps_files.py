@@ -255,7 +255,7 @@ def _short_run(system: System, temperature_K: float, seed: int) -> list[str]:
         "min_style cg",
     ]
     lines += ["fix still held setforce 0.0 0.0 0.0"] if held else []
-    lines += ["minimize 1.0e-6 1.0e-6 1000 10000"]
+    lines += ["minimize 1.0e-5 1.0e-5 300 3000"]
     lines += ["unfix still"] if held else []
     lines += ["reset_timestep 0", "timestep 1.0  # fs", f"velocity {free} create {_n(temperature_K)} {seed}"]
     if only_held:
