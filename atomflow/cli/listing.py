@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +24,21 @@ def _print(title: str, rows: list[dict[str, Any]], columns: tuple[Column, ...], 
         click.echo(Table(title, columns, tuple(rows)).to_text())
 
 
+def _folders(of: str) -> Callable[[Any], Any]:
+    return click.option(
+        "--folder",
+        "folders",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        help=f"Search this folder of {of} first.",
+    )
+
+
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @listing.command(name="species")
-@click.option(
-    "--folder",
-    "folders",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="Search this folder of species files first.",
-)
+@_folders("species files")
 @_JSON
 def list_the_species(folders: tuple[Path, ...], as_json: bool) -> None:
     """Named molecules, ions and polymer fragments, with the grade of their data.
@@ -64,13 +69,7 @@ def list_the_species(folders: tuple[Path, ...], as_json: bool) -> None:
 
 
 @listing.command(name="crystals")
-@click.option(
-    "--folder",
-    "folders",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="Search this folder of crystal files first.",
-)
+@_folders("crystal files")
 @_JSON
 def list_the_crystals(folders: tuple[Path, ...], as_json: bool) -> None:
     """Named crystals, what was read of their source, and the grade of their data.
@@ -104,13 +103,7 @@ def list_the_crystals(folders: tuple[Path, ...], as_json: bool) -> None:
 
 
 @listing.command(name="membranes")
-@click.option(
-    "--folder",
-    "folders",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="Search this folder of membrane files first.",
-)
+@_folders("membrane files")
 @_JSON
 def list_the_membranes(folders: tuple[Path, ...], as_json: bool) -> None:
     """Membranes, liquids and melts that `atomflow build box` knows, with the grade of their figures.
@@ -141,13 +134,7 @@ def list_the_membranes(folders: tuple[Path, ...], as_json: bool) -> None:
 
 
 @listing.command(name="polymers")
-@click.option(
-    "--folder",
-    "folders",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="Search this folder of polymers (and residues/ in it) first.",
-)
+@_folders("polymers (and residues/ in it)")
 @click.option("--residues", is_flag=True, help="The repeat units instead.")
 @_JSON
 def list_the_polymers(folders: tuple[Path, ...], residues: bool, as_json: bool) -> None:
