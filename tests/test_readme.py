@@ -40,7 +40,10 @@ def _tier(command):
     if command in HEAVY:
         return pytest.param(command, marks=pytest.mark.long, id=f"{command} ({HEAVY[command]})")
     words = shlex.split(command)
-    if words[1] in ("bind", "run", "collect", "diff", "export") or words[1:3] in (["build", "silica"], ["build", "box"]):
+    if words[1] in ("bind", "run", "collect", "diff", "export") or words[1:3] in (
+        ["build", "silica"],
+        ["build", "box"],
+    ):
         return pytest.param(command, marks=pytest.mark.slow, id=command)
     return pytest.param(command, id=command)
 
@@ -113,7 +116,10 @@ def test_command_works(command, tmp_path):
 
 @pytest.mark.parametrize(
     ("command", "last"),
-    [("make demo", "atomflow run cation-anchor --out runs/cation-anchor"), ("make test", 'pytest -n 2 --dist loadgroup -m "not long"')],
+    [
+        ("make demo", "atomflow run cation-anchor --out runs/cation-anchor"),
+        ("make test", 'pytest -n 2 --dist loadgroup -m "not long"'),
+    ],
 )
 def test_make_would_do_what_the_readme_says(command, last, tmp_path):
     """In a folder without .venv, the set-up comes first and the promised command last."""
