@@ -29,6 +29,9 @@ from atomflow.build.sequences import (
 from atomflow.errors import BadOptionError, UnknownNameError
 from atomflow.model import Molecule, Notice, Result, record
 
+#: Mw/Mn when only the average is given: Flory's most probable distribution.
+_MOST_PROBABLE = 2.0
+
 
 @record("atomflow.chain/1")
 @dataclass(frozen=True, eq=False)
@@ -102,7 +105,7 @@ def polymer(
     head: str | None = None,
     tail: str | None = None,
     mn_g_mol: float | None = None,
-    dispersity: float = 2.0,
+    dispersity: float | None = None,
     folders: Iterable[str | Path] = (),
 ) -> Molecule:
     """One chain of a polymer as a molecule; all arguments and errors as of :func:`polymer_chain`.
@@ -145,7 +148,7 @@ def polymer_chain(
     head: str | None = None,
     tail: str | None = None,
     mn_g_mol: float | None = None,
-    dispersity: float = 2.0,
+    dispersity: float | None = None,
     folders: Iterable[str | Path] = (),
 ) -> Chain:
     """One chain of a polymer, with an account of it.
@@ -170,11 +173,13 @@ def polymer_chain(
     head_head_fraction : float
         Part of the first kind of units that is turned round.
     tacticity : str or float
-        ``"isotactic"``, ``"syndiotactic"``, ``"atactic"`` or the probability of a meso dyad.
+        ``"isotactic"``, ``"syndiotactic"``, ``"atactic"`` or the probability of a meso dyad. The chain has a warning
+        where this decides nothing.
     head, tail : str
         End groups, SMILES with one attachment point.
     mn_g_mol, dispersity : float
-        Instead of ``units``: draw the length from the Schulz-Zimm distribution of this number average and Mw/Mn.
+        Instead of ``units``: draw the length from the Schulz-Zimm distribution of this number average and Mw/Mn, which is
+        2 when it is not said. No dispersity without an average.
     folders : paths
         The user's polymers, and their residues in a folder ``residues`` inside.
 
@@ -208,7 +213,7 @@ def polymer_chain(
     length = _length(spec, residues, units, mn_g_mol, dispersity, streams[0])
     masses = {name: _mass(residue.unit.graph) for name, residue in residues.items()}
     row = draw_sequence(spec, length, np.random.default_rng(streams[1]), masses)
-    return _built(spec, row, residues, seed, streams)
+    return _built(spec, row, residues, seed, streams, tacticity is not None)
 
 
 def _residues(spec: Polymer, folders: list[str | Path]) -> dict[str, Residue]:
@@ -236,10 +241,15 @@ def _length(
     residues: Mapping[str, Residue],
     units: int | None,
     mn_g_mol: float | None,
-    dispersity: float,
+    dispersity: float | None,
     stream: np.random.SeedSequence,
 ) -> int:
     if mn_g_mol is None:
+        if dispersity is not None:
+            raise BadOptionError(
+                f"dispersity {dispersity}: it spreads the lengths about a number-average molar mass; give that, too "
+                "(--mn), or leave it away"
+            )
         return check_units(spec.length if units is None else units)
     if units is not None:
         raise BadOptionError("units and a molar mass are both given; give one of them")
@@ -254,7 +264,8 @@ def _length(
     )
     mean = float(np.mean([_mass(residues[name].unit.graph) for name in trial]))
     seed = int(stream.generate_state(1)[0])
-    return int(chain_lengths(1, mn_g_mol=mn_g_mol, dispersity=dispersity, unit_mass_g_mol=mean, seed=seed)[0])
+    spread = _MOST_PROBABLE if dispersity is None else dispersity
+    return int(chain_lengths(1, mn_g_mol=mn_g_mol, dispersity=spread, unit_mass_g_mol=mean, seed=seed)[0])
 
 
 def _built(
@@ -263,6 +274,7 @@ def _built(
     residues: Mapping[str, Residue],
     seed: int,
     streams: list[np.random.SeedSequence],
+    tactic: bool,
 ) -> Chain:
     links = [Link(residues[name.removeprefix("-")], name.startswith("-")) for name in row]
     chain = assemble(links, spec.head, spec.tail)
@@ -306,7 +318,7 @@ def _built(
         seed=seed,
         source=spec.source,
         grade=spec.grade,
-        warnings=_crowding(scale),
+        warnings=(*_crowding(scale), *(_idle_tacticity(spec, chain.centres) if tactic else ())),
         torsions_grade=max((link.residue.torsions_grade for link in links), key=_GRADE_ORDER.__getitem__),
     )
 
@@ -319,6 +331,18 @@ def _crowding(scale: float) -> tuple[Notice, ...]:
             "crowded",
             f"the chain is crowded: atoms come as near as {scale:.2f} of the sum of their van der Waals radii; relax it "
             "before use",
+        ),
+    )
+
+
+def _idle_tacticity(spec: Polymer, centres: Sequence[Centre]) -> tuple[Notice, ...]:
+    if any(not centre.sign for centre in centres):
+        return ()
+    why = "the SMILES of its units states them all" if centres else "its backbone has none"
+    return (
+        Notice(
+            "no-stereocentres",
+            f"the tacticity {spec.tacticity} decides nothing: {spec.name} has no stereocentres to choose, {why}",
         ),
     )
 

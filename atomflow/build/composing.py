@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ase.data import atomic_masses_common, atomic_numbers
+from ase.data import atomic_masses, atomic_numbers
 
 from atomflow.build.crystals import find_crystal
 from atomflow.build.molecules import molecule
@@ -271,9 +271,7 @@ class _Piece:
 def _piece(one: Component, seed: int) -> _Piece:
     if one.role == "filler":
         parent = parent_of(find_crystal(one.source_name))
-        mass = sum(
-            float(many) * atomic_masses_common[atomic_numbers[element]] for element, many in parent.formula.items()
-        )
+        mass = sum(float(many) * atomic_masses[atomic_numbers[element]] for element, many in parent.formula.items())
         atoms = float(sum(parent.formula.values()))
         return _Piece(mass, atoms, volume_A3=parent.primitive.get_volume() / parent.per_primitive)
     if one.role == "polymer":
@@ -303,17 +301,25 @@ def options_of(one: Component) -> tuple[tuple[str, float], ...]:
 
 
 @lru_cache(maxsize=256)
-def chain_of(name: str, units: int, seed: int, options: tuple[tuple[str, float], ...] = ()) -> Molecule:
-    """A grown chain; kept, since the same one is asked for again."""
+def chain_of(
+    name: str,
+    units: int,
+    seed: int,
+    options: tuple[tuple[str, float], ...] = (),
+    fractions: tuple[tuple[str, float], ...] = (),
+) -> Molecule:
+    """A grown chain; kept, since the same one is asked for again. ``fractions`` stand over the polymer's own."""
     from atomflow.build.chains import polymer
 
     more: dict[str, Any] = dict(options)
+    if fractions:
+        more = {**{key: value for key, value in more.items() if key != "hfp_fraction"}, "fractions": dict(fractions)}
     return polymer(name, units=units, seed=seed, **more)
 
 
 def mass_u(one: Molecule) -> float:
     """Mass of the natural elements, the same as a box counts with."""
-    return float(atomic_masses_common[one.atoms.numbers].sum())
+    return float(atomic_masses[one.atoms.numbers].sum())
 
 
 def chain_size(name: str, units: int, seed: int, options: tuple[tuple[str, float], ...]) -> tuple[float, float]:

@@ -116,7 +116,8 @@ def read_yaml(path: Path, kind: str, largest_bytes: int) -> Any:
             raw = handle.read(largest_bytes + 1)
         if len(raw) > largest_bytes:
             raise BadFileError(path, f"too much for a {kind}, at most {largest_bytes} bytes")
-        return yaml.safe_load(raw.decode("utf-8"))
+        # The loader is PyYAML's safe one.
+        return yaml.load(raw.decode("utf-8"), Loader=_Strict)  # noqa: S506
     except BadFileError:
         raise
     except OSError as error:
@@ -124,6 +125,21 @@ def read_yaml(path: Path, kind: str, largest_bytes: int) -> Any:
     # PyYAML's constructors leak built-in errors for tags such as `!!int ""` and `!!timestamp x`.
     except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise BadFileError(path, f"not valid YAML ({first_line(error)})") from error
+
+
+class _Strict(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """The safe loader, in C where it is built in, which takes no key twice: the last one would win in silence."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        seen = set()
+        for key, _value in getattr(node, "value", ()):
+            name = (key.tag, getattr(key, "value", None) if isinstance(key, yaml.ScalarNode) else None)
+            if name[1] is not None and name in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {name[1][:40]!r} stands twice", key.start_mark
+                )
+            seen.add(name)
+        return super().construct_mapping(node, deep)
 
 
 def check_keys(path: Path, data: dict[Any, Any], required: Iterable[str], optional: Iterable[str], where: str) -> None:

@@ -37,6 +37,9 @@ _HOPELESS, _HOPELESS_ROUNDS = 0.2, 5
 #: Tries that are drawn at a time, to keep their turns out of memory.
 _AT_ONCE = 2000
 
+#: Nothing is denser: osmium has 22.6.
+_DENSEST_G_CM3 = 25.0
+
 PACKERS = ("atomflow", "packmol")
 INSTALL_PACKMOL = "pip install packmol"
 
@@ -60,7 +63,7 @@ def pack(
         Particles (``role="particle"``) go to the middle, or, several of them, onto a lattice.
     counts : sequence of int
     density_g_cm3 : float
-        Of the cube; some 0.5 packs in seconds at any size.
+        Of the cube, below 25; some 0.5 packs in seconds at any size.
     seed : int
         The same seed gives the same box.
     conformers : for each kind a sequence of (atoms, 3) arrays, optional
@@ -82,8 +85,11 @@ def pack(
     check_seed(seed)
     if packer not in PACKERS:
         raise BadOptionError(f"--packer {packer}: one of {', '.join(PACKERS)}")
-    if not 0 < density_g_cm3 < 25:
-        raise BadOptionError(f"density {density_g_cm3:g} g/cm3: give one above 0, such as 0.5")
+    _check_numbers(density_g_cm3, counts)
+    if not 0 < density_g_cm3 < _DENSEST_G_CM3:
+        raise BadOptionError(
+            f"density {density_g_cm3:g} g/cm3: give one above 0 and below {_DENSEST_G_CM3:g}, such as 0.5"
+        )
     if len(counts) != len(kinds) or any(count < 0 for count in counts) or not sum(counts):
         raise BadOptionError("a box needs one molecule or more, and a count for each kind")
     bodies: list[NDArray[np.float64]] = []
@@ -108,6 +114,17 @@ def pack(
     else:
         positions = _ours(bodies, held, middles, edge, seed, name, density_g_cm3)
     return Box(tuple(kinds), molecules, positions, np.eye(3) * edge, name)
+
+
+def _check_numbers(density_g_cm3: object, counts: object) -> None:
+    """The types of what :func:`pack` is given; whether the values make sense comes after."""
+    if isinstance(density_g_cm3, bool) or not isinstance(density_g_cm3, (int, float, np.integer, np.floating)):
+        raise BadOptionError(f"density {density_g_cm3!r}: give a number in g/cm3, such as 0.5")
+    if isinstance(counts, str) or not isinstance(counts, (Sequence, np.ndarray)):
+        raise BadOptionError(f"counts {counts!r}: give a whole number for each kind, such as [40, 10]")
+    for count in counts:
+        if isinstance(count, bool) or not isinstance(count, (int, np.integer)):
+            raise BadOptionError(f"a count of {count!r}: give a whole number for each kind, such as 40")
 
 
 def replicated(box: Box, copies: tuple[int, int, int]) -> Box:

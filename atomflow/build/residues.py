@@ -169,9 +169,15 @@ def _parsed(smiles: str, wanted: int) -> tuple[Chem.Mol, list[int]]:
     graph = Chem.AddHs(graph)
     points = [atom for atom in graph.GetAtoms() if atom.GetAtomicNum() == 0]
     maps = sorted(atom.GetAtomMapNum() for atom in points)
-    if len(points) != wanted or (wanted == 2 and maps not in ([0, 0], [1, 2])):
+    if len(points) != wanted:
         raise BadOptionError(
             f"{what} {smiles[:60]!r}: has {len(points)} attachment points, needs {wanted}; an example is {example}"
+        )
+    if wanted == 2 and maps not in ([0, 0], [1, 2]):
+        has = " and ".join(str(number) if number else "none" for number in maps)
+        raise BadOptionError(
+            f"{what} {smiles[:60]!r}: its attachment points need the numbers 1 (head) and 2 (tail), not {has}; an "
+            f"example is {example}"
         )
     for point in points:
         bonds = point.GetBonds()

@@ -6,6 +6,7 @@ only the order does. All orders that the rules allow are equally likely.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -135,10 +136,15 @@ def chain_lengths(
     Raises
     ------
     BadOptionError
-        When a mass is not positive, or the dispersity below 1.
+        When a mass is not positive, the average below one unit, or the dispersity below 1.
     """
     if not (np.isfinite(mn_g_mol) and mn_g_mol > 0 and unit_mass_g_mol > 0):
         raise BadOptionError(f"number-average molar mass {mn_g_mol}: give a positive number in g/mol")
+    if mn_g_mol < unit_mass_g_mol:
+        least = math.ceil(10 * unit_mass_g_mol) / 10
+        raise BadOptionError(
+            f"number-average molar mass {mn_g_mol:g}: below that of one unit; give at least {least:.1f} g/mol"
+        )
     if not 1 <= dispersity <= 20:
         raise BadOptionError(f"dispersity {dispersity}: Mw/Mn is between 1 (equal chains) and 20")
     rng = np.random.default_rng(seed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -110,8 +111,8 @@ def _make(
 ) -> tuple[dict[str, Any], str]:  # fmt: skip
     from atomflow import build
     from atomflow.dynamics import push_off
-    from atomflow.forcefield import parametrise, write_gromacs, write_lammps, write_pdb
-    from atomflow.model import write_atomically
+    from atomflow.forcefield import audit, parametrise, write_gromacs, write_lammps, write_pdb
+    from atomflow.model import content_key, write_atomically
     from atomflow.report import write_report
     from atomflow.report.box_report import box_notices, box_picture, box_report, box_summary, composition_table
 
@@ -173,10 +174,12 @@ def _make(
             for what, figure in built.recipe.figures()
         ],
         "molecules": system.box.count(),
+        "residues": dict(Counter(system.box.residues[1])),
         "charge_e": round(system.charge_e, 6),
         "packed_density_g_cm3": system.box.density_g_cm3,
         "cell_A": system.box.cell_A.tolist(),
         "forcefield": system.forcefield,
+        "parameters_sha256": content_key(audit(system)),
         "charge_scale": system.charge_scale,
         "types": [one.name for one in system.types],
         "terms": {kind: len(getattr(system, kind)) for kind in ("bonds", "angles", "torsions", "impropers")},

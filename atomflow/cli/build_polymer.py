@@ -33,7 +33,7 @@ from atomflow.errors import BadOptionError
 @click.option("--head", default=None, metavar="SMILES", help="End group at the head, e.g. '[*]C'.")
 @click.option("--tail", default=None, metavar="SMILES", help="End group at the tail.")
 @click.option("--mn", type=float, default=None, help="Draw the length: number-average molar mass, g/mol.")
-@click.option("--dispersity", type=float, default=2.0, show_default=True, help="Mw/Mn of that distribution.")
+@click.option("--dispersity", type=float, default=None, help="Mw/Mn of that distribution [2].")
 @click.option(
     "--folder",
     "folders",
@@ -62,7 +62,7 @@ def build_polymer(
     head: str | None,
     tail: str | None,
     mn: float | None,
-    dispersity: float,
+    dispersity: float | None,
     folders: tuple[Path, ...],
     out: Path | None,
     as_json: bool,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ase.data import atomic_masses_common, chemical_symbols
+from ase.data import atomic_masses, chemical_symbols
 from numpy.typing import NDArray
 from rdkit import Chem
 
@@ -311,7 +311,7 @@ def _atom_types(
         AtomType(
             name=name,
             element=chemical_symbols[numbers[name]],
-            mass_u=float(atomic_masses_common[numbers[name]]),
+            mass_u=float(atomic_masses[numbers[name]]),
             epsilon_kcal_per_mol=rule.epsilon_kcal_per_mol,
             sigma_A=rule.sigma_A,
             origin=rule.origin,
@@ -362,9 +362,11 @@ def _pairs(parameters: Parameters, used: set[str]) -> tuple[PairTerm, ...]:
 
 def _scale_notice(box: Box, charge_scale: float) -> tuple[Notice, ...]:
     ions = sorted({kind.name for kind in box.kinds if kind.charge and kind.role != "particle"})
+    rigid = any(kind.role == "particle" for kind in box.kinds)
     if charge_scale == 1.0 or not ions:
         return ()
     text = f"Charges of ions ({', '.join(ions)}) are scaled by {charge_scale:g}; as published they are whole."
+    text += " Ions of the particle keep theirs." if rigid else ""
     return (Notice("scaled-charges", text),)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import networkx as nx
 import numpy as np
 import yaml
-from ase.data import atomic_masses_common
+from ase.data import atomic_masses
 from rdkit import Chem
 
 from atomflow.errors import BadFileError
@@ -77,7 +77,8 @@ def _matched(foreign: Foreign, molecule: Molecule) -> dict[int, int]:
     theirs.add_edges_from(atoms for atoms, _numbers in foreign.groups["bonds"])
     ours = nx.Graph()
     for atom in molecule.graph.GetAtoms():
-        ours.add_node(atom.GetIdx(), mass=float(atomic_masses_common[atom.GetAtomicNum()]))
+        # Standard weights, as files have them; bromine's is not near that of any isotope of it.
+        ours.add_node(atom.GetIdx(), mass=float(atomic_masses[atom.GetAtomicNum()]))
     ours.add_edges_from((b.GetBeginAtomIdx(), b.GetEndAtomIdx()) for b in molecule.graph.GetBonds())
     matcher = nx.isomorphism.GraphMatcher(
         theirs, ours, node_match=lambda a, b: abs(a.get("mass", -1) - b["mass"]) < _SAME_MASS_U

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+import traceback
 import warnings
 from collections import defaultdict
 from pathlib import Path
@@ -98,8 +99,8 @@ def _read(path: Path) -> Any:
         try:
             structure = GromacsTopologyFile(str(whole))
         except Exception as error:  # ParmEd raises whatever its parser trips over
-            lines = str(error).splitlines() or [type(error).__name__]
-            raise BadFileError(path, f"ParmEd {parmed.__version__} cannot read it ({lines[0][:150]})") from error
+            told = f"cannot be read as a GROMACS topology: {_trouble(error, text)} (ParmEd {parmed.__version__})"
+            raise BadFileError(path, told) from error
     lacking = [
         kind
         for kind in ("bonds", "angles", "dihedrals", "rb_torsions")
@@ -109,6 +110,24 @@ def _read(path: Path) -> Any:
     if lacking:
         raise BadFileError(path, f"some {lacking[0]} have no numbers; give the .top with its force field included")
     return structure
+
+
+def _trouble(error: Exception, text: str) -> str:
+    """What is wrong and where, in one line; ParmEd itself says so only in errors of its own making."""
+    from parmed.exceptions import ParmedError
+
+    if isinstance(error, ParmedError) and str(error):
+        return str(error).splitlines()[0][:150]
+    # Its reader keeps the line that it is at, but tells nobody; once all are read, `itplist` is set.
+    for frame, _line in traceback.walk_tb(error.__traceback__):
+        found = frame.f_locals
+        if frame.f_code.co_name == "read" and "itplist" not in found and isinstance(row := found.get("line"), str):
+            bare = [line.partition(";")[0].strip() for line in text.splitlines()]
+            place = f"line {bare.index(row) + 1}" if bare.count(row) == 1 else "a line"
+            return f"{place} ({row[:60]!r}, section {found.get('current_section')})"
+    if isinstance(error, KeyError) and error.args:
+        return f"it names {str(error.args[0])[:60]!r}, which is not there"
+    return "ParmEd does not say what is wrong"
 
 
 def _check_rules(path: Path, structure: Any) -> None:

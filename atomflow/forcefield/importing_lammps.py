@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,13 @@ _WORDS = {"bonds": "Bond", "angles": "Angle", "torsions": "Dihedral", "impropers
 _STYLES = {
     "bonds": ("harmonic",),
     "angles": ("harmonic",),
-    "torsions": ("opls", "fourier", "charmm"),
+    "torsions": ("opls", "fourier"),
     "impropers": ("cvff",),
 }
+#: Pairs whose rows begin with epsilon and sigma and say all there is to a pair.
+_PAIR_STYLE = re.compile(r"lj/cut(/coul/(cut|debye|dsf|long|msm|wolf))?(/(gpu|intel|kk|omp|opt))?")
+#: "units = real" as LAMMPS and moltemplate write it, or "units real"; not "6 units of ...".
+_UNITS = re.compile(r"\bunits\s*(?:[=:]\s*(\w+)|\s(cgs|electron|lj|metal|micro|nano|real|si)\b)", re.IGNORECASE)
 
 
 def import_lammps(path: str | Path, molecule: Molecule, *, source: str, grade: str = "secondary") -> str:
@@ -36,8 +41,8 @@ def import_lammps(path: str | Path, molecule: Molecule, *, source: str, grade: s
     ----------
     path : path
         A data file of ``atom_style full`` (units real) that holds the molecule once, with its coefficients: pairs as
-        ``lj``, bonds and angles ``harmonic``, dihedrals ``opls``, ``fourier`` or ``charmm`` (as the section's comment
-        says, else ``opls``), impropers ``cvff``.
+        ``lj/cut``, bonds and angles ``harmonic``, dihedrals ``opls`` or ``fourier`` (as the section's comment says, else
+        ``opls``), impropers ``cvff``. Other units or styles that a comment states are refused.
     molecule : Molecule
         The same molecule, for its bonds' orders and its charge; atoms may stand in another order.
     source : str
@@ -83,7 +88,11 @@ def _sections(path: Path) -> tuple[dict[str, dict[int, list[str]]], dict[str, st
     sections: dict[str, dict[int, list[str]]] = defaultdict(dict)
     styles: dict[str, str] = {}
     current = ""
-    for line in raw.decode("utf-8", errors="replace").splitlines()[1:]:
+    for place, line in enumerate(raw.decode("utf-8", errors="replace").splitlines()):
+        if not current and (units := _UNITS.search(line)) and (stated := units[1] or units[2]).lower() != "real":
+            raise BadFileError(path, f"is in units {stated[:20]}; write it in units real")
+        if not place:
+            continue  # whatever the first line says, LAMMPS skips it
         text, _hash, comment = line.partition("#")
         text = " ".join(text.split())
         if text in _SECTIONS:
@@ -98,6 +107,10 @@ def _sections(path: Path) -> tuple[dict[str, dict[int, list[str]]], dict[str, st
     for needed in ("Masses", "Pair Coeffs", "Atoms"):
         if not sections[needed]:
             raise BadFileError(path, f"no section {needed}; write the data file with its coefficients")
+    if not _PAIR_STYLE.fullmatch(pairs := styles.get("Pair Coeffs", "lj/cut")):
+        raise BadFileError(path, f"Pair Coeffs of style {pairs!r}; known are lj/cut and lj/cut/coul/long")
+    if (atoms := styles.get("Atoms", "full")) != "full":
+        raise BadFileError(path, f"Atoms of style {atoms!r}; known is full")
     return sections, styles
 
 
@@ -134,6 +147,7 @@ def _groups(
     word, many = _WORDS[kind], KINDS[kind][1]
     style = styles.get(f"{word} Coeffs", _STYLES[kind][0])
     if style not in _STYLES[kind]:
+        # charmm is not among them: its rows weigh the 1-4 pairs, too, and several of them make one torsion.
         raise BadFileError(path, f"{word} Coeffs of style {style!r}; known are {', '.join(_STYLES[kind])}")
     groups = []
     for number, words in sections[f"{word}s"].items():
@@ -154,11 +168,10 @@ def _coefficients(path: Path, kind: str, style: str, words: list[str]) -> dict[s
     if style == "cvff":
         k, d, n = _numbers(path, words, 3, where)
         parts = [(k, n, 180.0 if d < 0 else 0.0)]
-    elif style == "charmm":
-        k, n, d = _numbers(path, words, 3, where)
-        parts = [(k, n, d)]
     else:
-        many = int(_numbers(path, words, 1, where)[0])
+        many = _whole(path, words, 1, where)[0]
+        if many < 1:
+            raise BadFileError(path, f"{where}: {style} needs one part or more, not {many}")
         values = _numbers(path, words[1:], 3 * many, where)
         parts = [(values[3 * i], values[3 * i + 1], values[3 * i + 2]) for i in range(many)]
     for _k, n, d in parts:

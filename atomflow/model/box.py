@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.data import atomic_masses_common
+from ase.data import atomic_masses
 from numpy.typing import NDArray
 
 from atomflow.errors import BadStructureError
@@ -93,8 +93,8 @@ class Box:
 
     @property
     def masses_u(self) -> NDArray[np.float64]:
-        """Masses of the natural elements, u, (n_atoms,)."""
-        return np.asarray(atomic_masses_common[self.numbers], dtype=np.float64)
+        """Standard atomic weights, u, (n_atoms,); IUPAC 2016 as in ``ase.data``."""
+        return np.asarray(atomic_masses[self.numbers], dtype=np.float64)
 
     @property
     def volume_A3(self) -> float:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from atomflow.build import box, build_box, check_box, check_terms, molecule, pack, replicated
 from atomflow.build._packing_kernels import give_way, overlaps
-from atomflow.build.boxes import particle_molecule, shortest_contact_A
+from atomflow.build.boxes import particle_molecule, shared_fractions, shortest_contact_A
 from atomflow.build.packing import find_packmol
 from atomflow.errors import BadOptionError, BadStructureError, MissingProgramError, PackingError
 from atomflow.model import Box
@@ -126,6 +126,22 @@ def test_boxes_of_one_seed_are_equal():
     assert np.array_equal(one.positions_A, same.positions_A) and one.count() == same.count()
 
 
+@pytest.mark.parametrize(("units", "chains"), [(9, 7), (30, 10), (50, 1)])
+def test_chains_together_have_the_comonomer_asked_for(units, chains):
+    """Each alone would round 5.5 % to none, or to two in thirty."""
+    shares = shared_fractions("PVDF-HFP", chains, units, {})
+    counts = [dict(one)["HFP"] * units for one in shares]
+    assert np.allclose(counts, np.rint(counts)) and max(counts) - min(counts) < 1.01
+    assert abs(sum(counts) - 0.055 * chains * units) <= 0.5
+
+
+def test_masses_are_atomic_weights():
+    """Not those of the most common isotope."""
+    small = box("zn-litfsi-dmf", atoms=1200, seed=1)
+    assert np.isclose(small.masses_u[small.numbers == 30], 65.38).all()
+    assert np.isclose(small.masses_u[small.numbers == 6], 12.011).all()
+
+
 def test_replicas_stand_beside_each_other():
     small = pack([molecule("Li+"), molecule("TFSI-")], [3, 3], density_g_cm3=0.4, seed=1)
     large = replicated(small, (2, 1, 3))
@@ -160,6 +176,31 @@ def test_packmol_absent_is_told(monkeypatch, tmp_path):
 def test_options_that_make_no_sense(bad):
     with pytest.raises(BadOptionError):
         pack([molecule("DMF")], [4], **{"density_g_cm3": 0.4, **bad})
+
+
+@pytest.mark.parametrize(
+    ("counts", "density", "told"),
+    [
+        ([4], 100, r"density 100 g/cm3: give one above 0 and below 25"),
+        ([4], "0.4", r"density '0\.4': give a number"),
+        ([4], None, "density None"),
+        ([4], True, "density True"),
+        (4, 0.4, "counts 4: give a whole number for each kind"),
+        ("4", 0.4, "counts '4'"),
+        ([2.5], 0.4, r"a count of 2\.5"),
+        (["4"], 0.4, "a count of '4'"),
+        ([None], 0.4, "a count of None"),
+        (np.array([4.0]), 0.4, "a count of"),
+    ],
+)
+def test_numbers_of_a_wrong_kind_are_told(counts, density, told):
+    with pytest.raises(BadOptionError, match=told) as caught:
+        pack([molecule("DMF")], counts, density_g_cm3=density)
+    assert "\n" not in str(caught.value)
+
+
+def test_numbers_of_numpy_will_do():
+    assert pack([molecule("DMF")], np.array([4]), density_g_cm3=np.float32(0.3)).count() == {"DMF": 4}
 
 
 def test_a_box_that_is_wrong_does_not_pass():

@@ -253,6 +253,14 @@ def test_length_is_drawn_from_molar_mass():
     assert len(set(masses)) > 1 and 600 < np.mean(masses) < 1400
 
 
+def test_a_tacticity_that_decides_nothing_is_told():
+    for what, why in (("PEO", "its backbone has none"), ("[*:1]O[C@@H](C)C(=O)[*:2]", "states them all")):
+        (notice,) = polymer_chain(what, units=4, tacticity="isotactic").warnings
+        assert notice.code == "no-stereocentres" and why in notice.text
+    assert not polymer_chain("PEO", units=4).warnings
+    assert not polymer_chain("[*:1]CC(C)[*:2]", units=4, tacticity="isotactic").warnings
+
+
 def test_own_residues_and_polymers_in_a_folder(tmp_path):
     (tmp_path / "residues").mkdir()
     residue = {"name": "propylene unit", "code": "PP", "smiles": "[*:1]CC(C)[*:2]", "source": "me", "grade": "assumed"}
@@ -293,11 +301,15 @@ def test_own_residues_and_polymers_in_a_folder(tmp_path):
         (lambda: polymer("PVDF", mn_g_mol=-1), "positive"),
         (lambda: polymer("PVDF", mn_g_mol=1000, units=4), "one of them"),
         (lambda: polymer("PVDF", mn_g_mol=1000, dispersity=0.5), "dispersity"),
+        (lambda: polymer("PVDF", units=4, dispersity=1.5), r"--mn"),
+        (lambda: polymer("PEO", mn_g_mol=20), r"below that of one unit; give at least 44\.1 g/mol"),
         (lambda: polymer("PVDF", units=6, head_head_fraction=0.9), "lower the head-head"),
         (lambda: polymer("Pebax", units=3), "too few"),
         (lambda: polymer("PVDF", sequence="blocks"), "has no blocks"),
         (lambda: polymer("[*:1]CC"), "1 attachment points, needs 2"),
         (lambda: polymer("[*:1]C[*:2]C[*:3]"), "cannot read|attachment points"),
+        (lambda: polymer("[*:1]CC[*:1]"), r"need the numbers 1 \(head\) and 2 \(tail\), not 1 and 1"),
+        (lambda: polymer("[*:2]CC[*]"), "not none and 2"),
         (lambda: polymer("[*:1]=CC[*:2]"), "single bond"),
         (lambda: polymer("[*:1]CC#CC[*:2]", units=3), "straight"),
         (lambda: polymer("[*:1]C(X[*:2]"), "cannot read"),

@@ -228,6 +228,14 @@ def test_files_that_are_no_species(tmp_path, content):
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
 
 
+def test_a_key_that_stands_twice(write, tmp_path):
+    """YAML readers let the last one win in silence."""
+    path = write()
+    path.write_text(path.read_text() + "charge: 1\n")
+    with pytest.raises(BadFileError, match="the key 'charge' stands twice, line"):
+        list_species([tmp_path])
+
+
 def test_same_name_twice_in_one_folder(write, tmp_path):
     write()
     write("other.yaml", name="other", aliases=["ACETONE"])

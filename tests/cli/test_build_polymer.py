@@ -56,11 +56,19 @@ def test_json_and_quiet(capsys):
         (["PVDF", "--folder", "nowhere"], "no such folder"),
         (["[*:1]CC"], "attachment points"),
         (["PVDF", "--seed", "-1"], "seed"),
+        (["PVDF", "--units", "4", "--dispersity", "1.2"], "--mn"),
+        (["PEO", "--mn", "20"], "at least 44.1 g/mol"),
+        (["[*:1]CC[*:1]"], "numbers 1 (head) and 2 (tail)"),
     ],
 )
 def test_mistakes_end_with_2_and_one_line(capsys, arguments, message):
     code, out, err = run(capsys, "build", "polymer", *arguments)
     assert code == 2 and out == "" and message in err and len(err.strip().splitlines()) == 1
+
+
+def test_a_tacticity_that_decides_nothing_is_told(capsys):
+    code, _, err = run(capsys, "build", "polymer", "PEO", "--units", "4", "--tacticity", "isotactic")
+    assert code == 0 and err.startswith("warning [no-stereocentres]") and len(err.strip().splitlines()) == 1
 
 
 def test_lists(capsys):

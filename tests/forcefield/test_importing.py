@@ -163,12 +163,51 @@ def test_a_ligpargen_like_file_is_read(methanol, tmp_path):
         ([("3 1 6 1 2 5", "3 9 6 1 2 5")], "dihedral type 9 has no coefficients"),
         ([("3 1 6 1 2 5", "3 1 6 1 2 x")], "5 whole numbers"),
         ([("4 1.008", "4 14.0")], "does not hold"),
+        ([("LAMMPS data file", "LAMMPS data file via write_data, timestep = 0, units = metal")], "in units metal;"),
+        ([("LAMMPS data file", "made by hand, UNITS lj")], "in units lj;"),
+        ([("LAMMPS data file\n", "LAMMPS data file\n# units: metal\n")], "in units metal;"),
+        ([("Pair Coeffs", "Pair Coeffs # lj/charmm/coul/long")], "Pair Coeffs of style 'lj/charmm/coul/long'"),
+        ([("Pair Coeffs", "Pair Coeffs # buck")], "Pair Coeffs of style 'buck'"),
+        ([("Dihedral Coeffs", "Dihedral Coeffs # charmm")], "Dihedral Coeffs of style 'charmm'"),
+        ([("Atoms", "Atoms # molecular")], "Atoms of style 'molecular'"),
+        (
+            [("Dihedral Coeffs", "Dihedral Coeffs # fourier"), ("1 0.0 0.0 0.352 0.0", "1 -1 0.176 3 0.0")],
+            "Dihedral Coeffs: 1 whole numbers are expected, not '-1",
+        ),
+        (
+            [("Dihedral Coeffs", "Dihedral Coeffs # fourier"), ("1 0.0 0.0 0.352 0.0", "1 0")],
+            "fourier needs one part or more, not 0",
+        ),
     ],
 )
 def test_a_file_that_does_not_fit_is_told_in_one_line(methanol, changes, told):
     with pytest.raises(BadFileError, match=told) as caught:
         forcefield.import_lammps(methanol(*changes), molecule("CO"), source="by hand")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("first", "style"),
+    [
+        ("LAMMPS data file via write_data, units = real", " # lj/cut/coul/long"),
+        ("six units of water, less five", " # lj/cut"),
+        ("Units: Real", " # lj/cut/coul/long/opt"),
+    ],
+)
+def test_the_units_and_styles_that_are_known_are_read(methanol, first, style):
+    path = methanol(("LAMMPS data file", first), ("Pair Coeffs", f"Pair Coeffs{style}"), ("Atoms", "Atoms # full"))
+    assert forcefield.import_lammps(path, molecule("CO"), source="by hand")
+
+
+def test_bromine_is_known_by_its_standard_weight(tmp_path):
+    """It is a mixture of two isotopes, so that none of them has it."""
+    text = (
+        "ions\n\nMasses\n\n1 {}\n2 79.904\n\nPair Coeffs\n\n1 0.1 3.0\n2 0.5 3.5\n\n"
+        "Bond Coeffs\n\n1 300.0 1.41\n\nAtoms\n\n1 1 1 0.2 0 0 0\n2 1 2 -0.2 0 0 1.4\n\nBonds\n\n1 1 1 2\n"
+    )
+    (tmp_path / "hbr.lmp").write_text(text.format("1.008"), encoding="utf-8")
+    data = yaml.safe_load(forcefield.import_lammps(tmp_path / "hbr.lmp", molecule("Br"), source="by hand"))
+    assert [entry["charge"] for entry in data["types"]] == [0.2, -0.2]
 
 
 def test_files_that_are_not_there_or_too_bad(tmp_path):
@@ -242,10 +281,28 @@ def test_a_ligpargen_itp_says_the_same_as_its_data_file(methanol, tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
+        ("2 1 6 1 108.5 460.24", "2 1", r"line 33 \('2 1', section angles\)"),
+        ("1 6 1 0.0945 462750.4", "1 x", r"line 24 \('1 x', section bonds\)"),
+        ("-0.683 15.9", "much 15.9", r"line 12 \('1 opls_801 1 MOH O00 1 much 15.9990', section atoms\)"),
+        ("2 opls_800", "2 opls_850", "it names 'opls_850', which is not there"),
+        ("[ angles ]", '#include "none.itp"\n[ angles ]', "Could not find none.itp"),
+    ],
+)
+def test_a_topology_that_is_none_is_told_with_the_place(tmp_path, old, new, told):
+    assert old in ITP
+    (tmp_path / "m.itp").write_text(ITP.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(BadFileError, match=f"cannot be read as a GROMACS topology: {told}") as caught:
+        forcefield.import_gromacs(tmp_path / "m.itp", molecule("CO"), source="by hand")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
         ("[ moleculetype ]", "[ molecule ]", "moleculetype"),
-        ("[ atomtypes ]", "[ defaults ]\n1 2 yes 0.5 0.8333\n\n[ atomtypes ]", "combination rule 2|cannot read"),
-        ("2 1 6 1 108.5 460.24", "2 1 6 1", "no numbers|cannot read"),
-        ("1 6 1 0.0945 462750.4\n", "", "cannot read|does not hold|does not follow"),
+        ("[ atomtypes ]", "[ defaults ]\n1 2 yes 0.5 0.8333\n\n[ atomtypes ]", "combination rule 2|cannot be read"),
+        ("2 1 6 1 108.5 460.24", "2 1 6 1", "no numbers|cannot be read"),
+        ("1 6 1 0.0945 462750.4\n", "", "cannot be read|does not hold|does not follow"),
         ("0.04   1.0080\n4", "0.09   1.0080\n4", "equivalent atoms"),
     ],
 )

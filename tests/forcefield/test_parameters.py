@@ -4,6 +4,7 @@ No installed package was found that holds TFSI- as a molecule; its Lennard-Jones
 compared as such, its charges and bonded terms by their sums and by hand-converted units only.
 """
 
+import math
 import re
 from collections import defaultdict
 from importlib.util import find_spec
@@ -147,14 +148,17 @@ def test_uff_numbers_are_those_built_into_rdkit():
     if not libraries:
         pytest.skip("RDKit keeps its UFF table elsewhere")
     table = {}
-    for row in re.findall(rb"\n(O_3|Li|Zr3\+4|La3\+3|Ta3\+5)\t([^\n]+)\n", libraries[0].read_bytes()):
+    for row in re.findall(rb"\n(O_3|Li|Zr3\+4|La3\+3|Ta3\+5|Zn3\+2)\t([^\n]+)\n", libraries[0].read_bytes()):
         numbers = [float(x) for x in row[1].split()]
         table[row[0].decode()] = (numbers[3], numbers[2] / 2 ** (1 / 6))
+    zinc = table.pop("Zn3+2")
     types = find_parameters().types
     names = {"O_3": "oxide_O", "Li": "oxide_Li", "Zr3+4": "oxide_Zr", "La3+3": "oxide_La", "Ta3+5": "oxide_Ta"}
     assert set(table) == set(names)
     for key, name in names.items():
         assert (types[name].epsilon_kcal_per_mol, types[name].sigma_A) == pytest.approx(table[key], rel=1e-4)
+    mixed = [math.sqrt(a * b) for a, b in zip(zinc, table["O_3"], strict=True)]
+    assert find_parameters().terms["pairs"]["Zn2+", "oxide_O"].numbers == pytest.approx(mixed, rel=1e-3)
 
 
 def test_clp_constants_are_half_of_those_in_kilojoules():
@@ -185,8 +189,9 @@ def test_pvdf_charges_are_the_published_ones():
 
 def test_every_number_has_a_source_and_no_class_is_unknown():
     parameters = find_parameters("opls-clp+tfsi-2025+oxides-b")
-    known = {rule.class_ for rule in parameters.types.values()} | {"X"}
-    for table in parameters.terms.values():
+    classes_known = {rule.class_ for rule in parameters.types.values()} | {"X"}
+    for kind, table in parameters.terms.items():
+        known = set(parameters.types) if kind == "pairs" else classes_known
         for classes, rule in table.items():
             assert rule.origin.source
             assert set(classes) <= known, classes

@@ -1,6 +1,7 @@
 """The program itself: found, run, stopped, and what it says."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -168,6 +169,42 @@ def test_interrupted(tmp_path):
     assert not alive(tmp_path)
 
 
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_terminated(tmp_path, ranks):
+    """SIGTERM takes LAMMPS along, and the scratch folder."""
+    code = (
+        "from atomflow.lammps import run_lammps, scratch_folder\n"
+        "with scratch_folder(None) as folder:\n"
+        f"    run_lammps({ENDLESS!r}, folder, ranks={ranks})\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "TMPDIR": str(tmp_path)})
+    for _ in range(600):
+        # lmp; or mpirun and two ranks
+        if len(alive(tmp_path)) >= 2 * ranks - 1 and list(tmp_path.glob("atomflow-lammps-*/lammps.log")):
+            break
+        time.sleep(0.1)
+    assert alive(tmp_path)
+    process.terminate()
+    assert process.wait(60) == -signal.SIGTERM
+    assert not alive(tmp_path) and not list(tmp_path.glob("atomflow-lammps-*"))
+
+
+def test_the_handler_of_the_caller_stays(tmp_path):
+    """Its own one is never touched; without one, SIGTERM is afterwards what it was."""
+    assert run_lammps(MELT, tmp_path).log.finished
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    heard = []
+    before = signal.signal(signal.SIGTERM, lambda *_: heard.append(1))
+    try:
+        killer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM))
+        killer.start()
+        with pytest.raises(LammpsError, match="not finished after 2 s"):
+            run_lammps(ENDLESS, tmp_path, timeout_s=2)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert heard
+
+
 def alive(folder):
     """Processes that have the folder's input in their command, by number."""
     found = []
@@ -191,6 +228,16 @@ def test_own_launcher(tmp_path):
 def test_ranks_without_sense(tmp_path, ranks):
     with pytest.raises(BadOptionError, match="whole number"):
         run_lammps(MELT, tmp_path, ranks=ranks)
+
+
+def test_more_ranks_than_cores(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1})
+    with pytest.raises(BadOptionError, match="64 ranks: there are 2 cores here; take at most 2") as caught:
+        run_lammps(MELT, tmp_path, ranks=64)
+    assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())
+    # Another launcher may know of other machines.
+    with pytest.raises(OutputError, match="No such file"):
+        run_lammps(MELT, tmp_path, ranks=64, launcher=("no-such-launcher", "{ranks}"))
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):
