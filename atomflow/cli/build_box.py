@@ -91,6 +91,7 @@ def build_box(name: str, out: Path | None, quiet: bool, as_json: bool, **options
         raise BadOptionError(
             f"--charge-scale {options['charge_scale']:g}: give a factor above 0 and at most 1, such as 0.8"
         )
+    _check_ranks(options["ranks"])
     amounts = _amounts(options)
     copies = _copies(options["replicate"])
     with output_folder(path), _telling(quiet) as say:
@@ -198,6 +199,14 @@ def _make(
     # Last: where it exists, everything else does.
     write_atomically(path / "system.json", json.dumps(about, indent=1, ensure_ascii=False) + "\n")
     return about, composition_table(built).to_text()
+
+
+def _check_ranks(ranks: int | None) -> None:
+    """Before anything is built."""
+    from atomflow.flow import available_cores
+
+    if ranks is not None and ranks > available_cores():
+        raise BadOptionError(f"--ranks {ranks}: there are {available_cores()} cores here; take fewer")
 
 
 def _ranks(atoms: int) -> int:
