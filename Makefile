@@ -11,8 +11,10 @@ DEV := MDAnalysisTests build distributed freud-analysis hatchling hypothesis kin
 demo: .venv/base.stamp
 	$(BIN)/atomflow run cation-anchor --out runs/cation-anchor
 
+# The cluster's tests stand apart: there is one Slurm at a time.
 test: .venv/dev.stamp
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not long"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not long" --ignore tests/cluster
+	$(BIN)/python -m pytest -m "not long" tests/cluster
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .

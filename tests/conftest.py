@@ -7,13 +7,6 @@ import subprocess
 import pytest
 
 
-def pytest_collection_modifyitems(items):
-    """Two processes share the tests (`make test`): a file stays whole, and there is one Slurm for all that need it."""
-    for item in items:
-        here = item.path.relative_to(item.config.rootpath)
-        item.add_marker(pytest.mark.xdist_group("slurm" if "cluster" in here.parts else str(here)))
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _interruptible():
     """A shell starts background jobs with SIGINT ignored, and children inherit it: tests of Ctrl-C would see nothing."""

@@ -118,7 +118,7 @@ def test_command_works(command, tmp_path):
     ("command", "last"),
     [
         ("make demo", "atomflow run cation-anchor --out runs/cation-anchor"),
-        ("make test", 'pytest -n 2 --dist loadgroup -m "not long"'),
+        ("make test", 'pytest -m "not long" tests/cluster'),
     ],
 )
 def test_make_would_do_what_the_readme_says(command, last, tmp_path):
