@@ -65,6 +65,10 @@ _PARALLEL_FROM = 4000
 @click.option(
     "--ranks", type=click.IntRange(1), help="MPI processes of the push-off [the cores here; 1 below 4,000 atoms]."
 )
+@click.option(
+    "--particle", type=click.Choice(["rigid", "tethered"]), default="rigid", show_default=True,
+    help="How the filler moves in system.in: as a body, or each atom on a spring.",
+)  # fmt: skip
 @click.option("--picture/--no-picture", default=True, help="A PNG of the box.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was built as JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress, no table.")
@@ -155,7 +159,7 @@ def _make(
     checks = build.check_box(system.box, built.composition, shortest_A=build.NEAREST_AFTER_PUSH_A)
     done("push-off")
     say("writing")
-    write_lammps(system, path, seed=options["seed"] + 1)
+    write_lammps(system, path, seed=options["seed"] + 1, particle=options["particle"])
     write_gromacs(system, path)
     write_pdb(system, path / "system.pdb")
     done("files")

@@ -19,6 +19,11 @@ from atomflow.model import CosineTerm, Notice, System, write_atomically
 #: Beyond this a box is not neutral; LAMMPS warns at the same figure.
 NEUTRAL_E = 1e-5
 
+#: How a particle may move, the first by default.
+PARTICLES = ("rigid", "tethered")
+#: Spring of a tethered atom, energy k/2 r^2: it moves by 0.2 A at 300 K. Assumed.
+TETHER_KCAL_PER_MOL_A2 = 50.0
+
 
 @dataclass(frozen=True)
 class LammpsFiles:
@@ -45,6 +50,7 @@ def write_lammps(
     tail: bool = True,
     temperature_K: float = 300.0,
     seed: int = 1,
+    particle: str = "rigid",
 ) -> LammpsFiles:
     """Write ``system.data`` and ``system.in``; ``lmp -in system.in`` minimises and runs 1,000 steps.
 
@@ -63,17 +69,24 @@ def write_lammps(
         Of the short run.
     seed : int
         Of its velocities and thermostat.
+    particle : str
+        ``rigid``: held molecules move as bodies; ``tethered``: each of their atoms hangs on a spring of
+        :data:`TETHER_KCAL_PER_MOL_A2` where it stands, so that the particle shakes but stays in its place.
 
     Raises
     ------
+    BadOptionError
+        For another kind of ``particle``, or a number that makes no sense.
     OutputError
         The folder cannot be written.
     """
     _check(cutoff_A=cutoff_A, kspace_accuracy=kspace_accuracy, temperature_K=temperature_K)
+    if particle not in PARTICLES:
+        raise BadOptionError(f"particle {particle[:40]!r}: it may be {' or '.join(PARTICLES)}")
     folder = Path(folder)
     data = write_atomically(folder / "system.data", data_text(system))
     settings = lammps_settings(system, data.name, cutoff_A=cutoff_A, kspace_accuracy=kspace_accuracy, tail=tail)
-    lines = [*heading(system), *settings, *_short_run(system, temperature_K, seed)]
+    lines = [*heading(system), *settings, *_short_run(system, temperature_K, seed, particle)]
     script = write_atomically(folder / "system.in", "\n".join(lines) + "\n")
     return LammpsFiles(data, script, (*system.warnings, *neutrality(system)))
 
@@ -244,10 +257,11 @@ def held_settings(system: System) -> list[str]:
     ]
 
 
-def _short_run(system: System, temperature_K: float, seed: int) -> list[str]:
+def _short_run(system: System, temperature_K: float, seed: int, particle: str) -> list[str]:
     held = bodies(system)
-    free = "free" if held else "all"
-    only_held = len(held) == len(system.box.molecules)
+    tethered = bool(held) and particle == "tethered"
+    free = "free" if held and not tethered else "all"
+    only_held = len(held) == len(system.box.molecules) and not tethered
     lines = [
         "variable steps index 1000  # change it with: lmp -var steps 5000 -in system.in",
         "thermo 100",
@@ -261,11 +275,14 @@ def _short_run(system: System, temperature_K: float, seed: int) -> list[str]:
     if only_held:
         lines.pop()
     heat = f"{_n(temperature_K)} {_n(temperature_K)} 100.0"
-    if held:
+    if tethered:
+        lines += [f"fix tether held spring/self {_n(TETHER_KCAL_PER_MOL_A2)}"]
+    elif held:
         lines += [f"fix body held rigid molecule langevin {heat} {seed + 1}"]
     if not only_held:
         lines += [f"fix bath {free} langevin {heat} {seed + 2}", f"fix move {free} nve"]
-    return [*lines, "run ${steps}", "write_data final.data"]
+    # With "pair ij" the file keeps the pairs that do not follow the mixing rule.
+    return [*lines, "run ${steps}", "write_data final.data" + (" pair ij" if pair_exceptions(system) else "")]
 
 
 def _single_impropers(system: System) -> Iterator[tuple[tuple[CosineTerm, tuple[float, int, float]], list[int]]]:

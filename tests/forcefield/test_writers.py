@@ -47,6 +47,24 @@ def test_plain_lammps_runs_what_was_written(boxes, tmp_path, which):
         assert np.allclose(distances(where[atoms]), distances(start[atoms]), atol=1e-6)  # as one body
 
 
+def test_a_tethered_particle_shakes_and_stays(boxes, tmp_path):
+    system = boxes["skew"]
+    files = write_lammps(system, tmp_path, cutoff_A=9.0, seed=3, particle="tethered")
+    command = [str(find_lammps().path), "-in", "system.in", "-var", "steps", "200"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout[-1000:]
+    final = read_data_file(tmp_path / "final.data")
+    where, start = final.positions + final.images @ final.cell, read_data_file(files.data).positions
+    atoms = np.isin(system.box.molecule_of_atom, system.held)
+    assert 1e-3 < np.linalg.norm(where[atoms] - start[atoms], axis=1).max() < 1.0
+    assert not np.allclose(distances(where[atoms]), distances(start[atoms]), atol=1e-3)
+
+
+def test_another_kind_of_particle_is_refused(boxes, tmp_path):
+    with pytest.raises(BadOptionError, match="rigid or tethered"):
+        write_lammps(boxes["skew"], tmp_path, particle="loose")
+
+
 def distances(positions):
     return np.linalg.norm(positions[:, None] - positions[None], axis=2)
 
