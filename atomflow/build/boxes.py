@@ -13,15 +13,13 @@ from rdkit import Chem
 from rdkit.Geometry import Point3D
 from scipy.spatial import cKDTree
 
-from atomflow.build.composing import Composition, Portion, chain_of, compose, mass_u, options_of
+from atomflow.build.composing import Composition, Portion, chain_of, compose, mass_u, options_of, shared_fractions
 from atomflow.build.crystals import find_crystal
 from atomflow.build.molecules import molecule
 from atomflow.build.packing import TOLERANCE_A, pack, replicated
 from atomflow.build.particles import particle
 from atomflow.build.piercing import pierced_rings
-from atomflow.build.polymers import find_polymer
 from atomflow.build.recipes import Recipe, changed, find_recipe
-from atomflow.build.sequences import with_fractions
 from atomflow.errors import BadStructureError, PackingError
 from atomflow.model import Box, Molecule, System, bonds_of, residues_of
 
@@ -163,28 +161,6 @@ def _molecules(
             for species, many in component.made_of.items():
                 add(molecule(species, seed=seed), many * portion.count)
     return kinds, counts, shapes
-
-
-def shared_fractions(
-    polymer: str, chains: int, units: int, options: Mapping[str, float]
-) -> list[tuple[tuple[str, float], ...]]:
-    """Mole fractions of the comonomers for each chain, so that all chains together have those of the polymer.
-
-    A chain holds whole units: short ones would else each round 5.5 % in the same direction.
-    """
-    found = find_polymer(polymer)
-    if "hfp_fraction" in options:
-        found = with_fractions(found, {"HFP": options["hfp_fraction"]})
-    if found.sequence not in ("random", "blocky"):
-        return [()] * chains
-    each: list[list[tuple[str, float]]] = [[] for _chain in range(chains)]
-    for share in found.units[1:]:
-        if share.fraction is None:
-            return [()] * chains
-        many = round(share.fraction * chains * units)
-        for n, chain in enumerate(each):
-            chain.append((share.residue, ((n + 1) * many // chains - n * many // chains) / units))
-    return [tuple(chain) for chain in each]
 
 
 def _constitution(one: Molecule) -> object:

@@ -7,6 +7,7 @@ the rest by the weight that these stand for, and everything is reported beside w
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,7 +21,9 @@ from atomflow.build.crystals import find_crystal
 from atomflow.build.molecules import molecule
 from atomflow.build.parent import parent_of
 from atomflow.build.particles import MOST_ATOMS
+from atomflow.build.polymers import find_polymer
 from atomflow.build.recipes import Amount, Component, Recipe, changed, find_recipe
+from atomflow.build.sequences import with_fractions
 from atomflow.errors import BadOptionError, CompositionError
 from atomflow.model import Molecule, Notice, Result, record
 
@@ -172,7 +175,7 @@ def compose(
         if one.role == "polymer":
             plan[n] = _chains(one, pieces[n], shares[n] * mass, units, per_atom, shares[n])
     sizes = [
-        chain_size(one.source_name, plan[n][1], seed, options_of(one))
+        _mean_chain(one, *plan[n], seed)
         if one.role == "polymer"
         else (pieces[n].mass_u(plan[n][1] if n in plan else 1), pieces[n].atoms(plan[n][1] if n in plan else 1))
         for n, one in enumerate(found.components)
@@ -322,10 +325,47 @@ def mass_u(one: Molecule) -> float:
     return float(atomic_masses[one.atoms.numbers].sum())
 
 
-def chain_size(name: str, units: int, seed: int, options: tuple[tuple[str, float], ...]) -> tuple[float, float]:
+def chain_size(
+    name: str,
+    units: int,
+    seed: int,
+    options: tuple[tuple[str, float], ...],
+    fractions: tuple[tuple[str, float], ...] = (),
+) -> tuple[float, float]:
     """Mass (u) and atoms of a chain."""
-    chain = chain_of(name, units, seed, options)
+    chain = chain_of(name, units, seed, options, fractions)
     return mass_u(chain), len(chain)
+
+
+def _mean_chain(one: Component, chains: int, units: int, seed: int) -> tuple[float, float]:
+    """Mass (u) and atoms of the mean of so many chains; those of equal composition weigh the same."""
+    options = options_of(one)
+    shares = Counter(shared_fractions(one.source_name, chains, units, dict(options)))
+    sizes = np.array([chain_size(one.source_name, units, seed, options, fractions) for fractions in shares])
+    mass, atoms = np.average(sizes, axis=0, weights=list(shares.values()))
+    return float(mass), float(atoms)
+
+
+def shared_fractions(
+    polymer: str, chains: int, units: int, options: Mapping[str, float]
+) -> list[tuple[tuple[str, float], ...]]:
+    """Mole fractions of the comonomers for each chain, so that all chains together have those of the polymer.
+
+    A chain holds whole units: short ones would else each round 5.5 % in the same direction.
+    """
+    found = find_polymer(polymer)
+    if "hfp_fraction" in options:
+        found = with_fractions(found, {"HFP": options["hfp_fraction"]})
+    if found.sequence not in ("random", "blocky"):
+        return [()] * chains
+    each: list[list[tuple[str, float]]] = [[] for _chain in range(chains)]
+    for share in found.units[1:]:
+        if share.fraction is None:
+            return [()] * chains
+        many = round(share.fraction * chains * units)
+        for n, chain in enumerate(each):
+            chain.append((share.residue, ((n + 1) * many // chains - n * many // chains) / units))
+    return [tuple(chain) for chain in each]
 
 
 def _particles(

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from atomflow.build import box, build_box, check_box, check_terms, molecule, pack, replicated
 from atomflow.build._packing_kernels import give_way, overlaps
-from atomflow.build.boxes import particle_molecule, shared_fractions, shortest_contact_A
+from atomflow.build.boxes import particle_molecule, shortest_contact_A
+from atomflow.build.composing import shared_fractions
 from atomflow.build.packing import find_packmol
 from atomflow.errors import BadOptionError, BadStructureError, MissingProgramError, PackingError
 from atomflow.model import Box
