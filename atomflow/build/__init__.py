@@ -1,6 +1,6 @@
 """Geometry and chemistry of the models: molecules, and crystals ordered, cut and rounded."""
 
-from atomflow.build.boxes import NEAREST_AFTER_PUSH_A, BuiltBox, box, build_box, check_box, check_terms
+from atomflow.build.boxes import BuiltBox, box, build_box, check_box, check_terms
 from atomflow.build.chainfiles import chain_text
 from atomflow.build.chains import Chain, polymer, polymer_chain
 from atomflow.build.composing import Composition, Portion, compose
@@ -24,7 +24,6 @@ from atomflow.build.species import Species, find_species, list_species, species_
 from atomflow.build.surfaces import slab
 
 __all__ = [
-    "NEAREST_AFTER_PUSH_A",
     "Block",
     "BuiltBox",
     "Chain",

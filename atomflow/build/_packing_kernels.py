@@ -15,20 +15,40 @@ _LARGEST_TURN = 0.15
 
 
 @njit(cache=True)
+def _cell(positions: NDArray[np.float64], i: int, edge: float, many: int, at: NDArray[np.int64]) -> None:
+    """Cell of one atom along each axis, into ``at``; positions are wrapped into the cube."""
+    for c in range(3):
+        x = positions[i, c] / edge
+        at[c] = min(int((x - np.floor(x)) * many), many - 1)
+
+
+@njit(cache=True)
+def _file(
+    positions: NDArray[np.float64],
+    i: int,
+    edge: float,
+    many: int,
+    first: NDArray[np.int64],
+    behind: NDArray[np.int64],
+    at: NDArray[np.int64],
+) -> None:
+    """Add one atom to the cells."""
+    _cell(positions, i, edge, many, at)
+    cell = (at[0] * many + at[1]) * many + at[2]
+    behind[i] = first[cell]
+    first[cell] = i
+
+
+@njit(cache=True)
 def _sorted_into_cells(
     positions: NDArray[np.float64], edge: float, many: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """First atom of each cell and the atom behind each, -1 where the list ends; ``many`` cells along each axis."""
     first = np.full(many * many * many, -1, np.int64)
     behind = np.full(len(positions), -1, np.int64)
-    place = np.empty(3, np.int64)
+    at = np.empty(3, np.int64)
     for i in range(len(positions)):
-        for k in range(3):
-            x = positions[i, k] / edge
-            place[k] = min(int((x - np.floor(x)) * many), many - 1)
-        cell = (place[0] * many + place[1]) * many + place[2]
-        behind[i] = first[cell]
-        first[cell] = i
+        _file(positions, i, edge, many, first, behind, at)
     return first, behind
 
 
@@ -157,9 +177,7 @@ def place(
                     trial[i, c] = spots[m, t, c]
                     for d in range(3):
                         trial[i, c] += turns[m, t, c, d] * positions[starts[k] + i, d]
-                for c in range(3):
-                    x = trial[i, c] / edge
-                    at[c] = min(int((x - np.floor(x)) * many), many - 1)
+                _cell(trial, i, edge, many, at)
                 for dx in range(-reach, reach + 1):
                     for dy in range(-reach, reach + 1):
                         for dz in range(-reach, reach + 1):
@@ -188,25 +206,6 @@ def place(
         for i in range(starts[k], starts[k + 1]):
             _file(positions, i, edge, many, first, behind, at)
     return taken
-
-
-@njit(cache=True)
-def _file(
-    positions: NDArray[np.float64],
-    i: int,
-    edge: float,
-    many: int,
-    first: NDArray[np.int64],
-    behind: NDArray[np.int64],
-    at: NDArray[np.int64],
-) -> None:
-    """Add one atom to the cells."""
-    for c in range(3):
-        x = positions[i, c] / edge
-        at[c] = min(int((x - np.floor(x)) * many), many - 1)
-    cell = (at[0] * many + at[1]) * many + at[2]
-    behind[i] = first[cell]
-    first[cell] = i
 
 
 @njit(cache=True)

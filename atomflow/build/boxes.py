@@ -13,7 +13,7 @@ from rdkit import Chem
 from rdkit.Geometry import Point3D
 from scipy.spatial import cKDTree
 
-from atomflow.build.composing import Composition, Portion, chain_of, compose, mass_u, options_of, shared_fractions
+from atomflow.build.composing import Composition, Portion, chain_of, compose, options_of, shared_fractions
 from atomflow.build.crystals import find_crystal
 from atomflow.build.molecules import molecule
 from atomflow.build.packing import TOLERANCE_A, pack, replicated
@@ -27,9 +27,6 @@ from atomflow.model import Box, Molecule, System, bonds_of, residues_of
 _LOOSE = (0.4, 0.32, 0.25)
 #: Budget of the search for a particle's filling; its ions move in any case.
 _PARTICLE_SEEDS, _PARTICLE_SWEEPS = 2, 300
-
-#: Nearest that atoms of different molecules may come in the push-off, A: Zn2+ and O stand at 1.9, H bonds at 1.6.
-NEAREST_AFTER_PUSH_A = 1.4
 
 Say = Callable[[str], None]
 
@@ -222,7 +219,7 @@ def achieved_composition(
     sizes: dict[str, int] = {}
     many = np.bincount(built.molecules, minlength=len(built.kinds))
     for kind, count in zip(built.kinds, many.tolist(), strict=True):
-        masses[kind.name] = masses.get(kind.name, 0.0) + mass_u(kind) * count
+        masses[kind.name] = masses.get(kind.name, 0.0) + kind.mass_u * count
         sizes[kind.name] = sizes.get(kind.name, 0) + len(kind) * int(count)
     total = float(built.masses_u.sum())
     names = kind_names or {}
@@ -344,16 +341,13 @@ def shortest_contact_A(built: Box, within_A: float = 4.0) -> tuple[float, int, i
     """
     edges = np.diag(built.cell_A)
     tree = cKDTree(np.mod(built.positions_A, edges) % edges, boxsize=edges)
-    best, pair = np.inf, (0, 0)
-    reach = 1.0
-    while reach <= within_A and not np.isfinite(best):
-        reach = min(reach * 1.5, within_A + 1e-9) if reach < within_A else within_A + 1.0
-        pairs = tree.query_pairs(min(reach, within_A), output_type="ndarray")
+    for reach in (*(r for r in (1.5, 2.5) if r < within_A), within_A):  # most pairs are within the last
+        pairs = tree.query_pairs(reach, output_type="ndarray")
         apart = built.positions_A[pairs[:, 0]] - built.positions_A[pairs[:, 1]]
         image = np.rint(apart / edges)
         own = (built.molecule_of_atom[pairs[:, 0]] == built.molecule_of_atom[pairs[:, 1]]) & (image == 0).all(axis=1)
         distance = np.where(own, np.inf, np.linalg.norm(apart - image * edges, axis=1))
         if len(distance) and np.isfinite(distance).any():
             n = int(distance.argmin())
-            best, pair = float(distance[n]), (int(pairs[n, 0]), int(pairs[n, 1]))
-    return best, *pair
+            return float(distance[n]), int(pairs[n, 0]), int(pairs[n, 1])
+    return float("inf"), 0, 0

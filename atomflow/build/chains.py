@@ -27,7 +27,7 @@ from atomflow.build.sequences import (
     with_fractions,
 )
 from atomflow.errors import BadOptionError, UnknownNameError
-from atomflow.model import Molecule, Notice, Result, record
+from atomflow.model import GRADES, Molecule, Notice, Result, record
 
 #: Mw/Mn when only the average is given: Flory's most probable distribution.
 _MOST_PROBABLE = 2.0
@@ -91,24 +91,8 @@ class Chain(Result):
     warnings: tuple[Notice, ...] = ()
 
 
-def polymer(
-    what: str | Polymer,
-    *,
-    units: int | None = None,
-    seed: int = 0,
-    fractions: Mapping[str, float] | None = None,
-    hfp_fraction: float | None = None,
-    sequence: str | Sequence[str] | None = None,
-    block_length: int | None = None,
-    head_head_fraction: float | None = None,
-    tacticity: str | float | None = None,
-    head: str | None = None,
-    tail: str | None = None,
-    mn_g_mol: float | None = None,
-    dispersity: float | None = None,
-    folders: Iterable[str | Path] = (),
-) -> Molecule:
-    """One chain of a polymer as a molecule; all arguments and errors as of :func:`polymer_chain`.
+def polymer(what: str | Polymer, *, units: int | None = None, seed: int = 0, **options: Any) -> Molecule:
+    """One chain of a polymer as a molecule; options and errors are those of :func:`polymer_chain`.
 
     Examples
     --------
@@ -116,22 +100,7 @@ def polymer(
     >>> build.polymer("PVDF-HFP", units=10, hfp_fraction=0.1, seed=1).formula
     'C21H19F25'
     """
-    return polymer_chain(
-        what,
-        units=units,
-        seed=seed,
-        fractions=fractions,
-        hfp_fraction=hfp_fraction,
-        sequence=sequence,
-        block_length=block_length,
-        head_head_fraction=head_head_fraction,
-        tacticity=tacticity,
-        head=head,
-        tail=tail,
-        mn_g_mol=mn_g_mol,
-        dispersity=dispersity,
-        folders=folders,
-    ).molecule
+    return polymer_chain(what, units=units, seed=seed, **options).molecule
 
 
 def polymer_chain(
@@ -319,7 +288,7 @@ def _built(
         source=spec.source,
         grade=spec.grade,
         warnings=(*_crowding(scale), *(_idle_tacticity(spec, chain.centres) if tactic else ())),
-        torsions_grade=max((link.residue.torsions_grade for link in links), key=_GRADE_ORDER.__getitem__),
+        torsions_grade=max((link.residue.torsions_grade for link in links), key=GRADES.index),
     )
 
 
@@ -345,9 +314,6 @@ def _idle_tacticity(spec: Polymer, centres: Sequence[Centre]) -> tuple[Notice, .
             f"the tacticity {spec.tacticity} decides nothing: {spec.name} has no stereocentres to choose, {why}",
         ),
     )
-
-
-_GRADE_ORDER = {grade: n for n, grade in enumerate(("published", "secondary", "analogue", "fitted", "assumed"))}
 
 
 def _signs(centres: Sequence[Centre], meso: float, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -384,5 +350,6 @@ def _dyads(
 
 
 def _mass(graph: Chem.Mol) -> float:
+    """Molar mass by RDKit's weights, g/mol, as chemists will check it."""
     table = Chem.GetPeriodicTable()
     return float(sum(table.GetAtomicWeight(atom.GetAtomicNum()) for atom in graph.GetAtoms()))

@@ -288,7 +288,7 @@ def _piece(one: Component, seed: int) -> _Piece:
     mass, atoms, charge = 0.0, 0, 0
     for name, many in one.made_of.items():
         species = molecule(name)
-        mass += many * mass_u(species)
+        mass += many * species.mass_u
         atoms += many * len(species)
         charge += many * species.charge
     if charge:
@@ -320,11 +320,6 @@ def chain_of(
     return polymer(name, units=units, seed=seed, **more)
 
 
-def mass_u(one: Molecule) -> float:
-    """Mass of the natural elements, the same as a box counts with."""
-    return float(atomic_masses[one.atoms.numbers].sum())
-
-
 def chain_size(
     name: str,
     units: int,
@@ -334,7 +329,7 @@ def chain_size(
 ) -> tuple[float, float]:
     """Mass (u) and atoms of a chain."""
     chain = chain_of(name, units, seed, options, fractions)
-    return mass_u(chain), len(chain)
+    return chain.mass_u, len(chain)
 
 
 def _mean_chain(one: Component, chains: int, units: int, seed: int) -> tuple[float, float]:

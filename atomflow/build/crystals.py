@@ -26,16 +26,9 @@ from atomflow.build.crystalfiles import (
     parse_structure,
     set_oxidation,
 )
-from atomflow.build.datafiles import (
-    GRADES,
-    Values,
-    check_keys,
-    find_entry,
-    list_entries,
-    read_yaml,
-    search_path,
-)
+from atomflow.build.datafiles import Values, check_keys, find_entry, list_entries, read_yaml, search_path
 from atomflow.errors import BadStructureError
+from atomflow.model import GRADES
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -94,7 +87,7 @@ class Crystal:
     citation, doi, read, where : str
         The source, what was read of it (one of :data:`READS`) and in which document.
     grade, note : str
-        How far to trust it (one of :data:`~atomflow.build.datafiles.GRADES`), and what a user should know.
+        How far to trust it (one of :data:`~atomflow.model.GRADES`), and what a user should know.
     checks : dict
         Density, bond lengths and coordination numbers that the structure must show.
     path : Path or None

@@ -19,9 +19,6 @@ import yaml
 from atomflow.errors import BadFileError, UnknownNameError
 from atomflow.library import library_folder
 
-#: How far an entry may be trusted, best first.
-GRADES = ("published", "secondary", "analogue", "fitted", "assumed")
-
 
 class Entry(Protocol):
     """What an entry must have to be found."""

@@ -16,14 +16,12 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
-from ase.data import atomic_masses_common
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from atomflow.build.embedding import check_seed
 from atomflow.errors import BadOptionError, MissingProgramError, PackingError
-from atomflow.model import Box, Molecule
-from atomflow.model.box import G_PER_CM3
+from atomflow.model import G_PER_CM3, Box, Molecule
 
 #: Atoms of different molecules keep at least this far apart, A; what is aimed at is a little more.
 TOLERANCE_A = 2.0
@@ -97,9 +95,7 @@ def pack(
         shapes = conformers[number] if conformers is not None else [kind.graph.GetConformer().GetPositions()]
         bodies += [np.asarray(shapes[n % len(shapes)], dtype=np.float64) for n in range(count)]
     molecules = np.repeat(np.arange(len(kinds)), counts)
-    mass = sum(
-        float(atomic_masses_common[kind.atoms.numbers].sum()) * count for kind, count in zip(kinds, counts, strict=True)
-    )
+    mass = sum(kind.mass_u * count for kind, count in zip(kinds, counts, strict=True))
     edge = float((mass * G_PER_CM3 / density_g_cm3) ** (1 / 3))
     held = np.array([kinds[kind].role == "particle" for kind in molecules.tolist()])
     widest = max((float(np.ptp(bodies[n], axis=0).max()) for n in np.flatnonzero(held)), default=0.0)

@@ -11,9 +11,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from atomflow.build.datafiles import GRADES, Values, check_keys, find_entry, list_entries, read_yaml, search_path
+from atomflow.build.datafiles import Values, check_keys, find_entry, list_entries, read_yaml, search_path
 from atomflow.build.residues import PATH_VARIABLE, end_of, split_shipped, unit_of
 from atomflow.errors import BadFileError, BadOptionError
+from atomflow.model import GRADES
 
 _LARGEST_FILE_BYTES = 64 * 1024
 #: Ways to make a sequence; anything else is the sequence itself.

@@ -13,8 +13,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from atomflow.build.datafiles import GRADES, Values, check_keys, find_entry, list_entries, read_yaml, search_path
+from atomflow.build.datafiles import Values, check_keys, find_entry, list_entries, read_yaml, search_path
 from atomflow.errors import BadOptionError, CompositionError, UnknownNameError
+from atomflow.model import GRADES
 
 #: Environment variable with more folders of recipes, separated as in PATH.
 PATH_VARIABLE = "ATOMFLOW_MEMBRANES_PATH"

@@ -16,8 +16,9 @@ from typing import Any
 
 from rdkit import Chem, rdBase
 
-from atomflow.build.datafiles import GRADES, Values, check_keys, find_entry, list_entries, read_yaml, search_path
+from atomflow.build.datafiles import Values, check_keys, find_entry, list_entries, read_yaml, search_path
 from atomflow.errors import BadFileError, BadOptionError
+from atomflow.model import GRADES
 
 #: Environment variable with more folders of polymers and residues, separated as in PATH.
 PATH_VARIABLE = "ATOMFLOW_POLYMERS_PATH"

@@ -22,9 +22,9 @@ from ase.data import atomic_masses
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from atomflow.build.datafiles import GRADES
 from atomflow.errors import BadOptionError, CalculationError
 from atomflow.library import library_folder
+from atomflow.model import GRADES
 
 #: Mass of one SiO2 (u).
 SILICA_MASS_U = float(atomic_masses[14] + 2 * atomic_masses[8])

@@ -16,9 +16,9 @@ from typing import Any
 from ase import Atoms
 from rdkit import Chem, rdBase
 
-from atomflow.build.datafiles import GRADES, check_keys, find_entry, list_entries, read_yaml, search_path
+from atomflow.build.datafiles import check_keys, find_entry, list_entries, read_yaml, search_path
 from atomflow.errors import BadFileError, ChargeError
-from atomflow.model import check_electrons
+from atomflow.model import GRADES, check_electrons
 
 #: Environment variable with more folders of species, separated as in PATH.
 PATH_VARIABLE = "ATOMFLOW_SPECIES_PATH"

@@ -115,7 +115,7 @@ def _make(
     say: Callable[[str], None],
 ) -> tuple[dict[str, Any], str]:  # fmt: skip
     from atomflow import build
-    from atomflow.dynamics import push_off
+    from atomflow.dynamics import NEAREST_A, push_off
     from atomflow.forcefield import audit, parametrise, write_gromacs, write_lammps, write_pdb
     from atomflow.model import content_key, write_atomically
     from atomflow.report import write_report
@@ -156,7 +156,7 @@ def _make(
     done("types")
     say("pushing off by LAMMPS")
     system = push_off(system, seed=options["seed"], ranks=options["ranks"] or _ranks(len(system)))
-    checks = build.check_box(system.box, built.composition, shortest_A=build.NEAREST_AFTER_PUSH_A)
+    checks = build.check_box(system.box, built.composition, shortest_A=NEAREST_A)
     done("push-off")
     say("writing")
     write_lammps(system, path, seed=options["seed"] + 1, particle=options["particle"])

@@ -22,6 +22,7 @@ from atomflow.errors import AmbiguousParameterError, BadOptionError, MissingPara
 from atomflow.forcefield.library import ANY, Parameters, TermRule, TypeRule, canonical, find_parameters
 from atomflow.forcefield.typing import atom_label, charges_of, type_atoms
 from atomflow.model import (
+    GRADES,
     AngleTerm,
     AtomType,
     Bonded,
@@ -34,7 +35,6 @@ from atomflow.model import (
     PairTerm,
     System,
 )
-from atomflow.model.system import GRADES
 
 #: Kind of term -> (word for it, number of atoms, dataclass).
 KINDS: dict[str, tuple[str, int, Any]] = {

@@ -23,8 +23,7 @@ from rdkit import Chem
 from atomflow.errors import BadFileError
 from atomflow.forcefield.assigning import KINDS, perceived
 from atomflow.forcefield.library import canonical
-from atomflow.model import Molecule
-from atomflow.model.system import GRADES
+from atomflow.model import GRADES, Molecule
 
 #: Two numbers of a file that differ by less mean the same.
 _SAME = 1e-3

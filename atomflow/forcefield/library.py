@@ -18,8 +18,7 @@ from rdkit import Chem, rdBase
 
 from atomflow.build import Values, check_keys, read_yaml, search_path
 from atomflow.errors import BadFileError, UnknownNameError
-from atomflow.model import Origin
-from atomflow.model.system import GRADES
+from atomflow.model import GRADES, Origin
 
 #: Environment variable with more folders of force-field files, separated as in PATH.
 PATH_VARIABLE = "ATOMFLOW_FORCEFIELDS_PATH"

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from ase import Atoms
+from ase.data import atomic_masses
 from rdkit import Chem
 
 from atomflow.errors import BadStructureError, ChargeError
@@ -72,6 +73,11 @@ class Molecule:
         atoms = self._bare_atoms()
         atoms.info.update(charge=self.charge, spin=self.multiplicity, name=self.name)
         return atoms
+
+    @property
+    def mass_u(self) -> float:
+        """Sum of the standard atomic weights, u; IUPAC 2016 as in ``ase.data``."""
+        return float(sum(atomic_masses[atom.GetAtomicNum()] for atom in self.graph.GetAtoms()))
 
     @property
     def formula(self) -> str:

@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from atomflow.build.crystals import PATH_VARIABLE, READS, find_crystal, list_crystals, load_crystal
-from atomflow.build.datafiles import GRADES
 from atomflow.errors import BadFileError, BadStructureError, UnknownNameError
 from atomflow.library import library_folder
+from atomflow.model import GRADES
 
 DATA = Path(__file__).parent / "data"
 NAMES = [

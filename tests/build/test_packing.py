@@ -136,6 +136,11 @@ def test_chains_together_have_the_comonomer_asked_for(units, chains):
     assert abs(sum(counts) - 0.055 * chains * units) <= 0.5
 
 
+def test_the_density_is_the_one_asked_for():
+    salt = [molecule("Zn2+"), molecule("TFSI-"), molecule("DMF")]
+    assert pack(salt, [2, 4, 20], density_g_cm3=0.4, seed=1).density_g_cm3 == pytest.approx(0.4, rel=1e-9)
+
+
 def test_masses_are_atomic_weights():
     """Not those of the most common isotope."""
     small = box("zn-litfsi-dmf", atoms=1200, seed=1)
