@@ -3,7 +3,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-DEV := MDAnalysisTests build distributed freud-analysis hatchling hypothesis kinisi moltemplate mypy parmed parsl pytest pytest-xdist ruff selenium \
+DEV := MDAnalysisTests build distributed freud-analysis hatchling hypothesis kinisi moltemplate mypy parmed parsl physical-validation pytest pytest-xdist ruff selenium \
   solvation-analysis tidynamics types-PyYAML
 
 .PHONY: demo test lint types clean

@@ -260,3 +260,24 @@ class PushOffError(CalculationError):
     def __init__(self, message: str, nearest_A: float = float("nan")) -> None:
         self.nearest_A = nearest_A
         super().__init__(message)
+
+
+class DynamicsError(CalculationError):
+    """MD that had to be stopped.
+
+    Attributes
+    ----------
+    cause : str
+        A stable word: ``"lost-atoms"``, ``"not-finite"``, ``"too-hot"``, ``"pressure"``, ``"density"``, ``"stalled"``,
+        ``"shake"``, ``"force-field"``, ``"launcher"``, ``"lammps"``.
+    stage : str
+    log_path : Path
+    """
+
+    def __init__(self, message: str, cause: str, stage: str, log_path: str | Path) -> None:
+        self.cause, self.stage, self.log_path = cause, stage, Path(log_path)
+        super().__init__(message)
+
+
+class BusyError(UserError):
+    """Another process works in the folder."""

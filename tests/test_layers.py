@@ -12,7 +12,7 @@ ALLOWED = {
     "library": set(),
     "model": {"errors"},
     "build": {"errors", "library", "model"},
-    "calculators": {"errors", "model"},
+    "calculators": {"errors", "model", "lammps", "forcefield"},
     "lammps": {"errors", "model"},
     "forcefield": {"errors", "library", "model", "build", "lammps"},
     "dynamics": {"errors", "model", "build", "forcefield", "lammps"},

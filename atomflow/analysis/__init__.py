@@ -1,6 +1,7 @@
 """Numbers from trajectories: dynamics and structure, each with its error and its warnings."""
 
 from atomflow.analysis.base import Analysis, FrameAnalysis, sweep
+from atomflow.analysis.chain_relaxation import ChainKind, ChainRelaxation, ChainResult
 from atomflow.analysis.conductivity import Conductivity, ConductivityResult
 from atomflow.analysis.coordination import Coordination, CoordinationResult, PairCoordination
 from atomflow.analysis.findings import Findings, Wanted, analyse, everything
@@ -13,6 +14,9 @@ __all__ = [
     "MSD",
     "RDF",
     "Analysis",
+    "ChainKind",
+    "ChainRelaxation",
+    "ChainResult",
     "Conductivity",
     "ConductivityResult",
     "Coordination",

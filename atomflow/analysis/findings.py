@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from atomflow.analysis.base import FrameAnalysis, strict, sweep
+from atomflow.analysis.chain_relaxation import ChainRelaxation, ChainResult
 from atomflow.analysis.conductivity import (
     ConductivityResult,
     check_charges,
@@ -49,6 +50,10 @@ _FIT = (
     "with the covariance of the displacements, from a lag that the data choose; intervals are 95 % credible ones and "
     "include that this choice is uncertain."
 )
+_CHAINS = (
+    "Chains are made whole along their bonds; their ends are those of the longest path over heavy atoms. The correlation "
+    "of the vector between the ends is averaged over chains and time origins."
+)
 
 #: Called with a stage's name, and steps done and in all.
 Told = Callable[[str, int, int], None]
@@ -72,6 +77,8 @@ class Wanted:
         By ``centre:ligand``; others are the first minima.
     msd : tuple of str
         Whose diffusion.
+    chains : tuple of str
+        Polymers whose size and relaxation.
     charges_e : mapping of str to float
         Charges of the particles in ``msd``; with them conductivities are computed, and ligands with a negative one
         are anions.
@@ -89,6 +96,7 @@ class Wanted:
     shells: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     shell_cutoffs_A: Mapping[str, float] = field(default_factory=dict)
     msd: tuple[str, ...] = ()
+    chains: tuple[str, ...] = ()
     charges_e: Mapping[str, float] = field(default_factory=dict)
     molecules: bool = False
     unwrap: Any = "auto"
@@ -142,6 +150,7 @@ def everything(trajectory: Trajectory) -> Wanted:
         coordination=dict.fromkeys(pairs),
         shells={centre: tuple(ligands) for centre, ligands in shells.items()},
         msd=moving,
+        chains=() if trajectory.topology.bonds is None else found.polymers,
         charges_e=charges,
         molecules=bool(found.mobile) and masses,
         assumed=found.describe(),
@@ -158,7 +167,7 @@ class Findings(Result):
     ----------
     name : str
         The file, for people.
-    msd, rdf, coordination, conductivity : results of the analyses, or None
+    msd, rdf, coordination, conductivity, chains : results of the analyses, or None
     shells : dict of str to ShellsResult
         By centre.
     method, assumed : tuple of str
@@ -176,6 +185,7 @@ class Findings(Result):
     method: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
     warnings: tuple[Notice, ...] = ()
+    chains: ChainResult | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """``{"schema", "warnings", "results": {"msd": {"Li": ...}, "rdf": {"Li:O": ...}, ...}}`` with plain values.
@@ -188,6 +198,7 @@ class Findings(Result):
             "coordination": self.coordination.to_dict()["pairs"] if self.coordination else {},
             "shells": {centre: _body(shells) for centre, shells in self.shells.items()},
             "conductivity": _body(self.conductivity) if self.conductivity else {},
+            "chains": self.chains.to_dict()["kinds"] if self.chains else {},
         }
         about = {"name": self.name, "n_replicas": self.n_replicas, "n_frames": self.n_frames}
         told = [dataclasses.asdict(notice) for notice in self.warnings]
@@ -234,9 +245,9 @@ def analyse(
     """
     first = _alike(replicas)
     parts = [(replica, choose_frames(replica, start, stop, step)) for replica in replicas]
-    if not (wanted.rdf or wanted.coordination or wanted.shells or wanted.msd):
+    if not (wanted.rdf or wanted.coordination or wanted.shells or wanted.msd or wanted.chains):
         raise BadOptionError(
-            "nothing to do: ask for rdf, cn, shell or msd; 'auto' found neither what moves nor what could bind"
+            "nothing to do: ask for rdf, cn, shell, msd or chains; 'auto' found neither what moves nor what could bind"
         )
     _check_labels(wanted)
     notices: list[Notice] = [*first.notices, *wanted.notices]
@@ -261,13 +272,15 @@ def _all(
     """One stage after the other, on the same processes; ``apart`` is said with all that depends on the volume."""
     first = replicas[0]
     rdf, minima = _functions(first, parts, wanted, means, told("g(r)"))
-    coordination, shells, more = _around(first, parts, wanted, minima, means, told("shells"))
+    relaxation = _chains(replicas, wanted)
+    coordination, shells, more = _around(first, parts, wanted, minima, means, told("shells"), relaxation)
+    chains = None if relaxation is None else relaxation.results
     notices += more
     msd, conductivity, moved, doubts = _moving(parts, wanted, frames, means, told)
     notices += doubts
     rdf = rdf and _doubted(rdf, apart)
     conductivity = conductivity and _doubted(conductivity, apart)
-    for result in (rdf, coordination, *shells.values(), msd, conductivity):
+    for result in (rdf, coordination, *shells.values(), msd, conductivity, chains):
         notices += result.warnings if result is not None else ()
     return Findings(
         name=", ".join(replica.name for replica in replicas),
@@ -278,7 +291,8 @@ def _all(
         coordination=coordination,
         shells=shells,
         conductivity=conductivity,
-        method=(*moved, *_method(rdf, shells)),
+        chains=chains,
+        method=(*moved, *_method(rdf, shells), *((_CHAINS,) if chains else ())),
         assumed=(*wanted.assumed, *_assumed(replicas)),
         warnings=gathered(notices),
     )
@@ -365,8 +379,9 @@ def _around(
     minima: Mapping[str, float | None],
     means: dict[str, Any],
     told: Any,
+    chains: ChainRelaxation | None,
 ) -> tuple[CoordinationResult | None, dict[str, ShellsResult], list[Notice]]:
-    """Coordination numbers and shells, in one sweep, with the cutoffs given or found."""
+    """Coordination numbers and shells, in one sweep with the chains, with the cutoffs given or found."""
     notices: list[Notice] = []
 
     def cutoff(pair: str, given: float | None) -> float:
@@ -377,7 +392,7 @@ def _around(
         return _ASSUMED_CUTOFF_A if found is None else found
 
     cutoffs = {pair: cutoff(pair, given) for pair, given in wanted.coordination.items()}
-    analyses: list[FrameAnalysis[Any]] = []
+    analyses: list[FrameAnalysis[Any]] = [] if chains is None else [chains]
     numbers = None
     if cutoffs:
         numbers = Coordination(first, cutoffs, wanted.species, exclude_molecules=wanted.exclude_molecules)
@@ -403,6 +418,18 @@ def _around(
         }
         result = dataclasses.replace(numbers.results, pairs=told_where)
     return result, {centre: shell.results for centre, shell in shells.items()}, list(dict.fromkeys(notices))
+
+
+def _chains(replicas: Sequence[Trajectory], wanted: Wanted) -> ChainRelaxation | None:
+    """What the next sweep is to find out about chains."""
+    if not wanted.chains:
+        return None
+    named = {}
+    for name in wanted.chains:
+        if name not in wanted.species:
+            raise UnknownNameError("species", name, wanted.species, _known(wanted))
+        named[name] = wanted.species[name]
+    return ChainRelaxation(replicas[0], named, replica_frames=[replica.n_frames for replica in replicas])
 
 
 def _check_labels(wanted: Wanted) -> None:

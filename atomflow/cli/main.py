@@ -21,6 +21,7 @@ class _Commands(click.Group):
         "submit": ("atomflow.cli.submit", "submit"),
         "build": ("atomflow.cli.build", "build"),
         "check": ("atomflow.cli.check", "check"),
+        "md": ("atomflow.cli.md", "md"),
         "analyze": ("atomflow.cli.analyze", "analyze"),
         "list": ("atomflow.cli.listing", "listing"),
         "status": ("atomflow.cli.stored", "status"),
@@ -54,6 +55,7 @@ def atomflow() -> None:
       atomflow run cation-anchor --out runs/anchors      a study, with a report
       atomflow bind Zn2+ DMF --calculator dft            one binding energy
       atomflow build molecule DMF -o dmf.xyz             a model
+      atomflow md litfsi-dmf --time 1ns --out liquid     molecular dynamics, by LAMMPS
       atomflow analyze traj.dcd --top system.data        diffusivity, RDF, shells
       atomflow list studies                              what there is
       atomflow doctor                                    what is installed

@@ -8,6 +8,7 @@ import re
 from atomflow.errors import BadOptionError
 
 _PICOSECONDS = {"fs": 1e-3, "ps": 1.0, "ns": 1e3, "us": 1e6}
+_SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
 
 def picoseconds(option: str, text: str) -> float:
@@ -24,8 +25,33 @@ def picoseconds(option: str, text: str) -> float:
     if value is None or unit not in _PICOSECONDS:
         raise BadOptionError(f"{option} {text!r}: give a time with its unit, such as 10ps or 2fs")
     if not value > 0:
-        raise BadOptionError(f"{option} {text!r}: a time step is more than zero")
+        raise BadOptionError(f"{option} {text!r}: a time is more than zero")
     return value * _PICOSECONDS[unit]
+
+
+def duration_s(text: str) -> float | None:
+    """Seconds of ``90s``, ``30m``, ``24h``, ``2d`` or ``HH:MM:SS``; None for other words."""
+    if clock := re.fullmatch(r"(\d+):([0-5]\d):([0-5]\d)", text):
+        return 3600 * int(clock[1]) + 60 * int(clock[2]) + int(clock[3])
+    number = re.fullmatch(r"([\d.]+)(s|m|min|h|d)", text)
+    value = _number(number[1]) if number else None
+    return value * _SECONDS[number[2]] if number and value is not None else None
+
+
+def share(option: str, text: str) -> float:
+    """``20%`` or ``0.2``, as a fraction of one.
+
+    Raises
+    ------
+    BadOptionError
+        Not between zero and one.
+    """
+    words = text.strip()
+    value = _number(words.removesuffix("%"))
+    value = value / 100 if value is not None and words.endswith("%") else value
+    if value is None or not 0 < value < 1:
+        raise BadOptionError(f"{option} {text!r}: give a share such as 20%")
+    return value
 
 
 def frame_window(text: str | None) -> tuple[int | None, int | None, int | None]:

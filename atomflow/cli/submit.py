@@ -33,7 +33,9 @@ def submit(
     dry_run: bool,
     words: tuple[str, ...],
 ) -> None:
-    """Run `atomflow run STUDY ...` in a job of a cluster.
+    """Run `atomflow run STUDY ...` or `atomflow md BOX ...` in a job of a cluster.
+
+    Before its walltime ends a job is told to save and stop; the same command, submitted again, goes on.
 
     Profiles: $ATOMFLOW_CLUSTERS, else ~/.config/atomflow/clusters.yaml; see docs/cluster.md.
 
@@ -41,26 +43,61 @@ def submit(
     Examples:
       atomflow submit --dry-run run cation-anchor --out runs/cation-anchor
       atomflow submit --walltime 08:00:00 run cation-anchor --thorough --out runs/P4.a
+      atomflow submit --cores 16 --walltime 24:00:00 md PPLA --atoms 5000 --time 100ns --out ppla
     """
+    changes: dict[str, Any] = {"cores": cores, "memory_GB": memory_GB, "walltime": walltime}
+    if words[0] == "md":
+        _submit_md(words, name, changes, dry_run)
+        return
     if words[0] != "run":
-        raise BadOptionError(f"only studies are submitted: atomflow submit run STUDY ..., not {words[0]!r}")
+        raise BadOptionError(
+            f"studies and MD are submitted: atomflow submit run STUDY ... or atomflow submit md BOX ..., not {words[0]!r}"
+        )
     study, settings = _checked(words[1:])
     Engine(*(settings[option] for option in ("engine_name", "jobs", "cluster", "max_jobs", "resources")))
-    changes: dict[str, Any] = {"cores": cores, "memory_GB": memory_GB, "walltime": walltime}
     if settings["engine_name"] == "slurm" and cores is None:
         changes["cores"] = 1  # the driver only: its steps are jobs of their own
-    cluster = dataclasses.replace(chosen_cluster(name), **{k: v for k, v in changes.items() if v is not None})
+    cluster = _profile(name, changes)
     out = study_folder(settings["out"], study)
     command = list(words)
     if settings["jobs"] is None and settings["engine_name"] == "local":
         command += ["--jobs", str(cluster.cores)]
     # Another node starts elsewhere and with another environment: what the options mean here is said in full.
     command += ["--out", str(out.absolute()), "--store", str(settings["store"].absolute())]
+    cost = _cost(cluster, settings["store"], settings["engine_name"]) if dry_run else ""
+    _hand_over(cluster, command, out, f"atomflow-{study}", words, cost)
+
+
+def _submit_md(words: tuple[str, ...], name: str | None, changes: dict[str, Any], dry_run: bool) -> None:
+    """A run of MD in one job: on all its cores, with the launcher and the LAMMPS of the profile."""
+    from atomflow.cli.md import checked_md
+
+    target, given = checked_md(list(words[1:]))
+    cluster = _profile(name, changes)
+    command = list(words)
+    if not given & {"launcher", "cluster"}:
+        command += ["--cluster", cluster.name]
+    if "ranks" not in given:
+        command += ["--ranks", str(cluster.cores)]
+    if target.kind != "run":
+        command += ["--out", str(target.out.absolute())]
+    cost = f"1 job, {cluster.cores} cores; for time and disk: atomflow {shlex.join(words)} --dry-run" if dry_run else ""
+    _hand_over(cluster, command, target.out, "atomflow-md", words, cost, ranks=cluster.cores)
+
+
+def _profile(name: str | None, changes: dict[str, Any]) -> Cluster:
+    return dataclasses.replace(chosen_cluster(name), **{k: v for k, v in changes.items() if v is not None})
+
+
+def _hand_over(
+    cluster: Cluster, command: list[str], out: Path, job: str, words: tuple[str, ...], cost: str, *, ranks: int = 1
+) -> None:
+    """Submit a command; with a text about its cost only print the script and the text."""
     log = out.absolute() / ("job-%j.log" if cluster.scheduler == "slurm" else "job.log")
-    script = study_script(cluster, command, Path.cwd(), log, f"atomflow-{study}")
-    if dry_run:
+    script = study_script(cluster, command, Path.cwd(), log, job, ranks=ranks)
+    if cost:
         click.echo(script, nl=False)
-        click.echo(_cost(cluster, settings["store"], settings["engine_name"]), err=True)
+        click.echo(cost, err=True)
         return
     check_out(out)
     path = write_atomically(out / "job.sh", script)

@@ -53,6 +53,12 @@ class Cluster:
         Words before a program that a step runs on several ranks; ``{ranks}``, ``{cores}`` and ``{nodes}`` are filled in.
     prologue : tuple of str
         Lines of shell before the command: modules, environment.
+    lmp : str or None
+        The LAMMPS there, a name or a path, for ``atomflow md --cluster``.
+    lmp_suffix : str or None
+        Accelerated styles of that LAMMPS: opt, omp, gpu, kk.
+    lmp_flags : tuple of str
+        More words for it, such as ``(-k, on, g, "1")``.
     command : str or None
         How atomflow is started there; by default with the Python that submits.
     """
@@ -70,6 +76,9 @@ class Cluster:
     signal: str = "B:INT@120"
     launcher: tuple[str, ...] = LAUNCHER
     prologue: tuple[str, ...] = ()
+    lmp: str | None = None
+    lmp_suffix: str | None = None
+    lmp_flags: tuple[str, ...] = ()
     command: str | None = None
 
     def __post_init__(self) -> None:
@@ -96,6 +105,11 @@ class Cluster:
                 raise BadOptionError(
                     f"cluster {self.name!r}: launcher must be a list of words, such as [srun, -n, '{{ranks}}']"
                 )
+        words = [*self.lmp_flags, *(word for word in (self.lmp, self.lmp_suffix) if word is not None)]
+        if not all(isinstance(word, str) and word for word in words):
+            raise BadOptionError(
+                f"cluster {self.name!r}: lmp and lmp_suffix must be text, lmp_flags a list of it, numbers in quotes"
+            )
         lines = [*self.prologue, *([self.command] if self.command is not None else [])]
         if not all(isinstance(line, str) and _SHELL.fullmatch(line) for line in lines):
             raise BadOptionError(f"cluster {self.name!r}: prologue and command must be single lines of text")
@@ -144,19 +158,21 @@ def read_clusters(path: Path) -> dict[str, Cluster]:
             if key not in known:
                 raise UnknownNameError("setting", str(key), known, mend=f"in cluster {name!r} of {path}")
         prologue, launcher = body.get("prologue", []), body.get("launcher", list(Cluster.launcher))
+        flags = body.get("lmp_flags", [])
         found[str(name)] = Cluster(
             **{
                 **body,
                 "name": str(name),
                 "prologue": tuple(prologue if isinstance(prologue, list) else [prologue]),
+                "lmp_flags": tuple(flags) if isinstance(flags, list) else (flags,),
                 "launcher": tuple(launcher) if isinstance(launcher, list) else (launcher,),
             }
         )
     return found
 
 
-def study_script(cluster: Cluster, words: Sequence[str], folder: Path, log: Path, name: str) -> str:
-    """The batch script that runs ``atomflow WORDS`` in a folder, on one node.
+def study_script(cluster: Cluster, words: Sequence[str], folder: Path, log: Path, name: str, *, ranks: int = 1) -> str:
+    """The batch script that runs ``atomflow WORDS`` in a folder, on one node; its cores are shared out to ``ranks``.
 
     Raises
     ------
@@ -165,7 +181,8 @@ def study_script(cluster: Cluster, words: Sequence[str], folder: Path, log: Path
     """
     start = cluster.command or shlex.join([sys.executable, "-m", "atomflow"])
     walltime = None if cluster.walltime is None else seconds_of(cluster.walltime)
-    needs = Resources(cores=cluster.cores, memory_GB=cluster.memory_GB, walltime_s=walltime)
+    cores = max(cluster.cores // ranks, 1)
+    needs = Resources(cores=cores, ranks=ranks, memory_GB=cluster.memory_GB, walltime_s=walltime)
     signal = cluster.signal if walltime else ""
     return job_script(cluster, needs, f"{start} {shlex.join(words)}", folder, log, name, signal)
 

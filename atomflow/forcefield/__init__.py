@@ -10,6 +10,7 @@ from atomflow.forcefield.lammps_files import (
     bodies,
     data_text,
     lammps_settings,
+    neutrality,
     pair_exceptions,
     write_lammps,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "lower_cell",
     "missing_terms",
     "neighbours",
+    "neutrality",
     "openmm_energies",
     "openmm_system",
     "pair_exceptions",

@@ -113,6 +113,11 @@ def _mpirun_beside(path: Path) -> Path | None:
     return Path(found) if found else None
 
 
-def quiet_environment() -> dict[str, str]:
-    """The environment for LAMMPS: one OpenMP thread for each rank, since ranks are how it is made parallel here."""
-    return {**os.environ, "OMP_NUM_THREADS": "1"}
+def quiet_environment(own_mpirun: bool = True) -> dict[str, str]:
+    """The environment for LAMMPS: one OpenMP thread for each rank, since ranks are how it is made parallel here.
+
+    Our own ``mpirun`` stays on this node. Inside a job MPICH's would start its ranks by the batch system, which waits for
+    cores that the job itself holds.
+    """
+    local = {"HYDRA_LAUNCHER": "fork"} if own_mpirun else {}
+    return {**local, **os.environ, "OMP_NUM_THREADS": "1"}

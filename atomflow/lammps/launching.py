@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +23,8 @@ from atomflow.model import write_atomically
 
 #: How long a run may take to end after it was asked to, s.
 _PATIENCE_S = 5.0
+#: How often ``watch`` is called, s.
+_LOOK_EVERY_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -58,9 +60,12 @@ def run_lammps(
     timeout_s: float | None = None,
     variables: Mapping[str, str | float] | None = None,
     suffix: str | None = None,
+    flags: Sequence[str] = (),
     program: LammpsProgram | str | Path | None = None,
     launcher: Sequence[str] | None = None,
     name: str = "lammps",
+    watch: Callable[[], None] | None = None,
+    hold: Sequence[int] = (),
 ) -> LammpsRun:
     """Run an input script and wait for it.
 
@@ -79,6 +84,8 @@ def run_lammps(
         For ``-var``.
     suffix : str, optional
         For ``-sf``; ``"opt"`` is faster and a little less exact.
+    flags : sequence of str
+        More words for LAMMPS, such as ``("-k", "on", "g", "1")``.
     program : LammpsProgram, str or Path, optional
         As :func:`find_lammps` takes it.
     launcher : sequence of str, optional
@@ -86,9 +93,14 @@ def run_lammps(
         ``mpirun`` that belongs to the program, with at most as many ranks as there are cores here.
     name : str
         The log is ``<name>.log``, what went to the screen ``<name>.screen``.
+    watch : callable, optional
+        Called twice a second while it runs; when it raises, LAMMPS is ended and the error goes on to the caller.
+    hold : sequence of int
+        Descriptors of open files that the processes inherit: a lock on one of them lives as long as any of them.
 
     Notes
     -----
+    LAMMPS does not outlive the process that started it, even when that is killed.
     Ctrl-C ends LAMMPS with all its processes; so does SIGTERM, unless the caller has a handler of its own for it or runs
     this outside the main thread.
 
@@ -115,13 +127,16 @@ def run_lammps(
         words += ["-var", key, str(value)]
     if suffix:
         words += ["-sf", suffix]
+    words += flags
     command = [*launch, *words]
     began = time.perf_counter()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         log.unlink(missing_ok=True)  # the error of an earlier run must not be taken for this one's
         with screen.open("wb") as said:
-            code = _finished(command, folder, said.fileno(), timeout_s)
+            code = _finished(
+                command, folder, said.fileno(), quiet_environment(launcher is None), timeout_s, watch, hold
+            )
     except OSError as error:
         raise OutputError(folder, error.strerror or str(error)) from error
     if code is None:
@@ -205,20 +220,60 @@ def _launch_words(lmp: LammpsProgram, ranks: int, launcher: Sequence[str] | None
     return [str(lmp.mpirun), "-n", str(ranks)]
 
 
-def _finished(command: list[str], folder: Path, screen: int, timeout_s: float | None) -> int | None:
+def _finished(
+    command: list[str],
+    folder: Path,
+    screen: int,
+    environment: dict[str, str],
+    timeout_s: float | None,
+    watch: Callable[[], None] | None,
+    hold: Sequence[int],
+) -> int | None:
     """Exit code of the command; None when its time ran out. Whatever happens, none of its processes stays behind."""
     with _ended_in_order():
         # A group of its own: lmp may be a wrapper, and mpirun has children, which a signal to the first would miss.
         process = subprocess.Popen(  # noqa: S603 - words, no shell
             command, cwd=folder, stdin=subprocess.DEVNULL, stdout=screen, stderr=subprocess.STDOUT,
-            env=quiet_environment(), start_new_session=True,
+            env=environment, start_new_session=True, pass_fds=tuple(hold),
         )  # fmt: skip
         try:
-            return process.wait(timeout_s)
+            with _guarded(process):
+                if watch is None:
+                    return process.wait(timeout_s)
+                return _watched(process, timeout_s, watch)
         except subprocess.TimeoutExpired:
             return None
         finally:
             _end(process)
+
+
+def _watched(process: subprocess.Popen[bytes], timeout_s: float | None, watch: Callable[[], None]) -> int:
+    until = None if timeout_s is None else time.monotonic() + timeout_s
+    while True:
+        left = _LOOK_EVERY_S if until is None else max(min(_LOOK_EVERY_S, until - time.monotonic()), 0.0)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return process.wait(left)
+        if until is not None and time.monotonic() >= until:
+            raise subprocess.TimeoutExpired(process.args, timeout_s or 0.0)
+        watch()
+
+
+@contextlib.contextmanager
+def _guarded(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """While the block lasts a shell waits for this process to be gone, and then ends LAMMPS with all its processes.
+
+    A driver that is killed for good cannot do so itself, and LAMMPS would go on writing into a folder that the next
+    driver takes over. The shell hears of it by the end of a pipe that only this process holds open.
+    """
+    guard = subprocess.Popen(  # noqa: S603 - a fixed text; the number is its argument
+        ["/bin/sh", "-c", 'read _; kill -TERM "-$1"; sleep 5; kill -KILL "-$1"', "guard", str(process.pid)],
+        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    try:
+        yield
+    finally:
+        guard.kill()
+        guard.communicate()
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

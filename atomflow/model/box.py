@@ -12,12 +12,14 @@ from ase.data import atomic_masses
 from numpy.typing import NDArray
 
 from atomflow.errors import BadStructureError
+from atomflow.model.codec import record
 from atomflow.model.molecule import Molecule
 
 #: g/cm3 of one u/A3; CODATA 2018 value of the atomic mass constant (as in ``ase.units``).
 G_PER_CM3 = 1.66053906660
 
 
+@record("atomflow.box/1")
 @dataclass(frozen=True, eq=False)
 class Box:
     """Molecules in a periodic cell.

@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from atomflow.errors import BadStructureError
 from atomflow.model.box import Box, universe_of
+from atomflow.model.codec import record
 from atomflow.model.results import Notice
 
 #: How far a number may be trusted, best first.
 GRADES = ("published", "secondary", "analogue", "fitted", "assumed")
 
 
+@record("atomflow.origin/1")
 @dataclass(frozen=True)
 class Origin:
     """Where a number comes from, and how far to trust it (one of :data:`GRADES`)."""
@@ -26,6 +28,7 @@ class Origin:
     grade: str
 
 
+@record("atomflow.atom-type/1")
 @dataclass(frozen=True)
 class AtomType:
     """Lennard-Jones type; energy 4 eps ((sigma/r)^12 - (sigma/r)^6)."""
@@ -38,6 +41,7 @@ class AtomType:
     origin: Origin
 
 
+@record("atomflow.bond-term/1")
 @dataclass(frozen=True)
 class BondTerm:
     """Energy k (r - r0)^2."""
@@ -48,6 +52,7 @@ class BondTerm:
     origin: Origin
 
 
+@record("atomflow.angle-term/1")
 @dataclass(frozen=True)
 class AngleTerm:
     """Energy k (theta - theta0)^2."""
@@ -58,6 +63,7 @@ class AngleTerm:
     origin: Origin
 
 
+@record("atomflow.cosine-term/1")
 @dataclass(frozen=True)
 class CosineTerm:
     """Torsion or improper: energy sum of k (1 + cos(n phi - d)) over ``(k_kcal_per_mol, n, d_deg)``; d is 0 or 180.
@@ -70,6 +76,7 @@ class CosineTerm:
     origin: Origin
 
 
+@record("atomflow.pair-term/1")
 @dataclass(frozen=True)
 class PairTerm:
     """Lennard-Jones numbers of two types that replace those of the mixing rule."""
@@ -83,6 +90,7 @@ class PairTerm:
 T = TypeVar("T", BondTerm, AngleTerm, CosineTerm)
 
 
+@record("atomflow.bonded/1")
 @dataclass(frozen=True, eq=False)
 class Bonded(Generic[T]):
     """Groups of atoms and the term of each: ``atoms`` (n, 2 to 4), ``term`` (n,) into ``terms``."""
@@ -95,6 +103,7 @@ class Bonded(Generic[T]):
         return len(self.atoms)
 
 
+@record("atomflow.system/1")
 @dataclass(frozen=True, eq=False)
 class System:
     """A box with a force field.

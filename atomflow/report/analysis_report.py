@@ -61,6 +61,10 @@ def lead(found: Findings) -> str:
         parts += [
             f"{pair} {one.mean:.2f} within {one.cutoff_A:.2f} Å" for pair, one in found.coordination.pairs.items()
         ]
+    if found.chains is not None:
+        for name, chain in found.chains.kinds.items():
+            known = "" if chain.correlation_at_end is None else ", relaxed" if chain.relaxed else ", not relaxed"
+            parts.append(f"chains of {name} have a radius of gyration of {chain.radius_of_gyration_A:.3g} Å{known}")
     return "; ".join(parts[:6]) + "." if parts else "Nothing could be said; the warnings say why."
 
 
@@ -84,6 +88,8 @@ def _tables(found: Findings) -> Iterable[Table]:
         yield _structure(found)
     for centre, shells in found.shells.items():
         yield _shells(centre, shells)
+    if found.chains is not None:
+        yield _chains(found.chains.kinds)
     yield _made_of(found)
 
 
@@ -197,6 +203,25 @@ def _shells(centre: str, shells: Any) -> Table:
     return Table(f"First shell of {centre}", columns, tuple(rows), note)
 
 
+def _chains(kinds: Mapping[str, Any]) -> Table:
+    columns = (
+        Column("kind", "Chains"),
+        Column("n_chains", "Number"),
+        Column("radius_of_gyration_A", "Radius of gyration", "Å", 2),
+        Column("radius_of_gyration_error_A", "± (standard error)", "Å", 2),
+        Column("end_to_end_A", "End to end", "Å", 2),
+        Column("end_to_end_error_A", "± (standard error)", "Å", 2),
+        Column("relaxation_time_ps", "Relaxation time", "ps", 4),
+        Column("relaxation_time_error_ps", "± (standard error)", "ps", 4),
+        Column("correlation_at_end", "Correlation at the longest lag", "", 2),
+        Column("relaxed", "Relaxed"),
+    )
+    keys = [column.key for column in columns[1:]]
+    rows = tuple({"kind": name, **{key: getattr(one, key) for key in keys}} for name, one in kinds.items())
+    note = "Roots of mean squares. Relaxed: the run is at least three relaxation times long. "
+    return Table("Polymer chains", columns, rows, note + "; ".join(one.text for one in kinds.values()) + ".")
+
+
 def _made_of(found: Findings) -> Table:
     rows = tuple({"line": line} for line in found.assumed)
     return Table("What it is made of, and what was assumed", (Column("line", "As read from the files"),), rows)
@@ -207,6 +232,26 @@ def _charts(found: Findings) -> Iterable[LineChart | BarChart]:
         yield _msd_chart(found)
     if found.rdf is not None:
         yield from _rdf_charts(found)
+    if found.chains is not None and any(one.correlation_at_end is not None for one in found.chains.kinds.values()):
+        yield _chains_chart(found.chains.kinds)
+
+
+def _chains_chart(kinds: Mapping[str, Any]) -> LineChart:
+    curves, timed = [], True
+    for name, one in list(kinds.items())[:_MOST_CURVES]:
+        timed = one.lag_ps is not None
+        lag, value = np.asarray(one.lag_ps if timed else one.lag_frames, float), np.asarray(one.correlation, float)
+        places = np.unique(np.linspace(0, len(lag) - 1, _MOST_POINTS).astype(int))
+        error = np.zeros(len(value)) if one.correlation_error is None else np.asarray(one.correlation_error, float)
+        curves.append(Curve(name, lag[places], value[places], (value - error)[places], (value + error)[places]))
+    return LineChart(
+        name="chains",
+        title="Correlation of the vector between chain ends",
+        xlabel="Lag (ps)" if timed else "Lag (frames)",
+        ylabel="C",
+        curves=tuple(curves),
+        caption="1 is the chain as it was, 0 is forgotten. Long lags are averages over few windows.",
+    )
 
 
 def _msd_chart(found: Findings) -> LineChart:

@@ -129,6 +129,11 @@ class FoundSpecies:
         """Names of the ions and small molecules, whose diffusion one asks for."""
         return tuple(kind.name for kind in self.kinds if kind.role in ("ion", "molecule"))
 
+    @property
+    def polymers(self) -> tuple[str, ...]:
+        """Names of the polymers, of whose chains one asks whether they have relaxed."""
+        return tuple(kind.name for kind in self.kinds if kind.role == "polymer")
+
     def describe(self) -> tuple[str, ...]:
         """One line for each kind, for people."""
         return tuple(str(kind) for kind in self.kinds)

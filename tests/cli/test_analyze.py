@@ -60,7 +60,7 @@ def test_a_newcomer_gives_the_files_only(capsys):
     body = result()
     assert body["schema"] == "atomflow.analysis/1"
     found = body["results"]
-    assert set(found) == {"msd", "rdf", "coordination", "shells", "conductivity"}
+    assert set(found) == {"msd", "rdf", "coordination", "shells", "conductivity", "chains"}
     assert set(found["msd"]) == {"Li", "PF6", "FEC", "C4H7N"}
     assert found["msd"]["Li"]["n_particles"] == found["msd"]["PF6"]["n_particles"] == 49
     assert set(found["rdf"]) == {"Li:N_C4H7N", "Li:O_FEC", "Li:F_PF6"}

@@ -31,6 +31,8 @@ EXAMPLES = [
     errors.RelaxationError("no minimum"),
     errors.LammpsError("Lost atoms", "push.log", "run 100"),
     errors.PushOffError("still 0.9 A apart", 0.9),
+    errors.DynamicsError("atoms left the box", "lost-atoms", "settle", "run.log"),
+    errors.BusyError("another process works in runs/ppla"),
     errors.GrowthError("no way on"),
     errors.DamagedRecordError("checksum"),
     errors.WorkerLostError("a.step", "killed"),

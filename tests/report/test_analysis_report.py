@@ -130,7 +130,7 @@ def test_without_a_clock_the_figure_counts_frames(tmp_path):
 def test_files_hold_the_same_numbers(found, folder):
     body = json.loads((folder / "result.json").read_text(), parse_constant=pytest.fail)
     assert body["schema"] == "atomflow.analysis/1"
-    assert set(body["results"]) == {"msd", "rdf", "coordination", "shells", "conductivity"}
+    assert set(body["results"]) == {"msd", "rdf", "coordination", "shells", "conductivity", "chains"}
     one = body["results"]["msd"]["Li"]
     assert one["diffusivity_cm2_per_s"] == found.msd["Li"].diffusivity_cm2_per_s
     assert one["diffusivity_ci95_cm2_per_s"] == list(found.msd["Li"].diffusivity_ci95_cm2_per_s)
