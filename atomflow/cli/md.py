@@ -33,12 +33,26 @@ _LATE_S = 5.0
 _FRAMES = 500
 
 
+def _heats(_context: click.Context, _option: click.Parameter, text: str) -> tuple[float, ...]:
+    """Temperatures, each once, in the order given."""
+    try:
+        heats = tuple(dict.fromkeys(float(part) for part in text.split(",")))
+    except ValueError:
+        raise BadOptionError(
+            f"--temperature {text[:40]!r}: give K, such as 298, or several, such as 298,323,348"
+        ) from None
+    return heats
+
+
 @click.command(short_help="MD that can be stopped and goes on.", context_settings={"max_content_width": 100})
 @click.argument("box", metavar="BOX|DIR|DATA")
 @click.option("--in", "script", type=click.Path(path_type=Path), help="Your own LAMMPS input, for a data file DATA.")
 @click.option("--time", "length", metavar="TIME", help="Of production, such as 300ps or 10ns.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder of the run [NAME-md].")
-@click.option("--temperature", type=float, default=298.15, show_default=True, help="K.")
+@click.option(
+    "--temperature", metavar="K[,K...]", default="298.15", show_default=True, callback=_heats,
+    help="Of several, such as 298,323,348, each gets a run in a folder of --out.",
+)  # fmt: skip
 @click.option(
     "--pressure", type=float, default=1.0, show_default=True, help="Of equilibration and --ensemble npt, atm."
 )
@@ -96,6 +110,7 @@ def md(
       atomflow md litfsi-dmf --atoms 1200 --time 20ps --quick
       atomflow md ppla/ --time 300ps --temperature 298 --ranks 2 --out ppla-298
       atomflow md ppla-298 --time 1ns                      three times as long
+      atomflow md pl/ --time 10ns --temperature 298,323,348 --out series
       atomflow md my.data --in my.in --time 1ns            your own model
       atomflow md PPLA --atoms 5000 --time 10ns --dry-run  what it will cost
       atomflow md pl/ --time 5ns --target-precision Li=20% --budget 24h
@@ -104,13 +119,32 @@ def md(
 
     began = time.time()
     target = find_target(box, options["script"], out, options["folders"])
-    asked = asked_of(context, target, options, began)
+    heats = options.pop("temperature")
+    several = len(heats) > 1
+    plans = [
+        (replace(target, out=target.out / f"{heat:g}K") if several else target, {**options, "temperature": heat})
+        for heat in heats
+    ]
+    told = [asked_of(context, place, each, began) for place, each in plans]
+    if several and target.kind == "run":
+        raise BadOptionError(f"{target.out} is a run at one temperature; a series begins with a box")
     if dry_run:
-        _estimate(target, asked, options, as_json)
+        if several:
+            click.echo(f"for each of {len(heats)} temperatures:", err=True)
+        _estimate(target, told[0], plans[0][1], as_json)
         return
-    with _ended_in_words(target.out):
-        result, precision = _run(target, asked, options, quiet)
-    _show(result, precision, as_json, quiet, asked)
+    made = []
+    for (place, each), asked in zip(plans, told, strict=True):
+        with _ended_in_words(place.out):
+            result, precision = _run(place, asked, each, quiet)
+        made.append(result.to_dict() | ({"precision": precision.to_dict()} if precision else {}))
+        if not as_json:
+            _show(result, precision, quiet, asked)
+        if not result.finished:
+            break
+    if as_json:
+        about = {"schema": "atomflow.md-series/1", "runs": made} if several else made[0]
+        click.echo(json.dumps(about, indent=2, ensure_ascii=False))
 
 
 def checked_md(words: list[str]) -> tuple[Target, set[str]]:
@@ -125,6 +159,7 @@ def checked_md(words: list[str]) -> tuple[Target, set[str]]:
 
     context = md.make_context("md", list(words))
     options = dict(context.params)
+    options["temperature"] = options["temperature"][0]
     target = find_target(options.pop("box"), options["script"], options.pop("out"), options["folders"])
     asked = asked_of(context, target, options, time.time())
     if target.kind != "run":
@@ -313,13 +348,9 @@ def _kept(out: Path) -> str:
     return f"stopped; kept: {kept}; go on with: {shlex.join(['atomflow', 'md', str(out)])}"
 
 
-def _show(result: MDResult, precision: Precision | None, as_json: bool, quiet: bool, asked: Asked) -> None:
+def _show(result: MDResult, precision: Precision | None, quiet: bool, asked: Asked) -> None:
     from atomflow.cli.md_display import result_text
 
-    if as_json:
-        about = result.to_dict() | ({"precision": precision.to_dict()} if precision else {})
-        click.echo(json.dumps(about, indent=2, ensure_ascii=False))
-        return
     if quiet:
         return
     click.echo(result_text(result))

@@ -361,3 +361,21 @@ def test_longer_runs_for_a_better_precision():
     assert known(0.2).enough and not known(0.21).enough and not known(None).enough
     assert longer_ps(known(None), 0.5) == 200.0 and longer_ps(known(0.8), 0.5) == 200.0
     assert longer_ps(known(0.21), 0.5) == 125.0 and longer_ps(known(0.24), 0.5) == pytest.approx(158.5, abs=0.5)
+
+
+def test_several_temperatures_are_several_runs(box, capsys):
+    words = [box, "--time", "0.4ps", "--protocol", "none", "--equilibration", "0.4ps", "--cutoff", "6", "--ranks", "1",
+             "--temperature", "298,340", "--out", "series"]  # fmt: skip
+    code, out, err = run(capsys, *words, "--json")
+    assert code == 0, err
+    about = json.loads(out)
+    assert about["schema"] == "atomflow.md-series/1"
+    assert [one["temperature_K"] for one in about["runs"]] == [298.0, 340.0]
+    assert all((Path("series") / heat / "production.xtc").is_file() for heat in ("298K", "340K"))
+    code, _out, err = run(capsys, "series/298K", "--temperature", "298,340")
+    assert code == 2 and "settled" in err
+
+
+def test_a_temperature_that_is_none(box, capsys):
+    code, said, err = run(capsys, box, "--time", "1ps", "--temperature", "warm")
+    assert (code, said) == (2, "") and "--temperature" in err and err.count("\n") == 1
