@@ -22,6 +22,7 @@ from atomflow.trajectory.topology import Topology
 
 _MOST_ENTRIES = 1000
 _LARGEST_JSON = 1_000_000
+_MOST_WARNINGS, _LONGEST_WARNING = 50, 2000
 #: Which kinds of topology are looked for, best first, per format of the trajectory.
 _ORDER = {
     "dump": ("data",),
@@ -44,11 +45,14 @@ class RunFolder:
     topology : Path or None
     units : str or None
         LAMMPS unit style.
+    warnings : tuple of Notice
+        What the run says of itself: not equilibrated, say.
     """
 
     trajectory: Path
     topology: Path | None
     units: str | None
+    warnings: tuple[Notice, ...] = ()
 
 
 def read_run_folder(folder: Path) -> RunFolder:
@@ -77,7 +81,18 @@ def read_run_folder(folder: Path) -> RunFolder:
         trajectory=_inside(path, content["trajectory"]),
         topology=_inside(path, content["topology"]) if isinstance(content.get("topology"), str) else None,
         units=units if isinstance(units, str) else None,
+        warnings=tuple(_notices(content)),
     )
+
+
+def _notices(content: dict[str, Any]) -> Iterator[Notice]:
+    """The warnings in an ``md.json``, as far as they are some."""
+    listed = content.get("warnings")
+    for one in islice(listed if isinstance(listed, list) else [], _MOST_WARNINGS):
+        if isinstance(one, dict) and isinstance(one.get("code"), str) and isinstance(one.get("text"), str):
+            yield Notice(one["code"][:_LONGEST_WARNING], one["text"][:_LONGEST_WARNING])
+    if content.get("finished") is False:
+        yield Notice("run-unfinished", "the run has not come to its end; atomflow md FOLDER goes on with it")
 
 
 def _inside(path: Path, name: str) -> Path:

@@ -115,8 +115,10 @@ def _described(source: FrameSource, topology: Topology, notices: tuple[Notice, .
 
 
 def _open_path(path: Path, topology: Any, units: LammpsUnits | None, cell_A: ArrayLike | None) -> _Opened:
+    of_run: tuple[Notice, ...] = ()
     if path.is_dir():
         run = read_run_folder(path)
+        of_run = run.warnings
         if units is None and run.units is not None:
             units = lammps_units(run.units)
         path, topology = run.trajectory, topology if topology is not None else run.topology
@@ -132,7 +134,7 @@ def _open_path(path: Path, topology: Any, units: LammpsUnits | None, cell_A: Arr
         given = fit_to(given, own)
     of_atoms = (*of_own, *_bare(own)) if given is None else _differing(given, own)
     atoms = own if given is None else given.filled_from(own)
-    return _described(source, atoms, (*of_units, *notices, *of_atoms), path)
+    return _described(source, atoms, (*of_run, *of_units, *notices, *of_atoms), path)
 
 
 def _units_for(

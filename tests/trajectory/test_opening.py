@@ -175,6 +175,10 @@ def test_a_run_folder(tmp_path):
     assert trajectory.clock.spacing_ps == 2.5
     assert trajectory.topology.elements.tolist() == ["Li", "O", "O"]
     assert not {"topology-found", "units-assumed", "no-clock"} & set(codes(trajectory))
+    # What the run says of itself goes on with its trajectory.
+    said = [{"code": "not-equilibrated", "text": "density: drifting"}, {"code": 3}, "nonsense"]
+    (tmp_path / "md.json").write_text(json.dumps(run | {"warnings": said, "finished": False}))
+    assert {"not-equilibrated", "run-unfinished"} <= set(codes(open_trajectory(tmp_path)))
     (tmp_path / "md.json").write_text(json.dumps(run | {"units": "nano"}))
     np.testing.assert_allclose(positions(open_trajectory(str(tmp_path))), 10 * PLACES)
 
