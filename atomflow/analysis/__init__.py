@@ -4,11 +4,12 @@ from atomflow.analysis.base import Analysis, FrameAnalysis, sweep
 from atomflow.analysis.chain_relaxation import ChainKind, ChainRelaxation, ChainResult
 from atomflow.analysis.conductivity import Conductivity, ConductivityResult
 from atomflow.analysis.coordination import Coordination, CoordinationResult, PairCoordination
-from atomflow.analysis.findings import Findings, Wanted, analyse, everything
+from atomflow.analysis.findings import Findings, analyse
 from atomflow.analysis.finite_size import size_correction_cm2_per_s
 from atomflow.analysis.msd import MSD, MSDResults, SpeciesMSD
 from atomflow.analysis.rdf import RDF, PairRDF, RDFResult
 from atomflow.analysis.shells import Shells, ShellsResult
+from atomflow.analysis.wanted import Wanted, everything
 
 __all__ = [
     "MSD",
