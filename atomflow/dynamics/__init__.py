@@ -5,7 +5,8 @@ from atomflow.dynamics.estimating import Estimate, estimate_md
 from atomflow.dynamics.protocols import Protocol, Stage, find_protocol, protocol_names
 from atomflow.dynamics.pushing import NEAREST_A, push_off, shortest_contact
 from atomflow.dynamics.records import MDResult, RunSettings, StageRecord
-from atomflow.dynamics.running import Progress, resume_md, run_md
+from atomflow.dynamics.running import resume_md, run_md
+from atomflow.dynamics.stage_runner import Progress
 from atomflow.dynamics.watching import Limits
 from atomflow.errors import BusyError, DynamicsError, PushOffError
 

@@ -30,7 +30,7 @@ _CAUSES = (
      "a number of the force field is missing: give every type of the data file its coefficients"),
     (r"(Unrecognized|Unknown) (\w+) style|is part of the [\w-]+ package", "package",
      "this LAMMPS was built without a style that is needed: see atomflow doctor, or name another with --lmp"),
-    (r"Restart file MPI|PMPI|MPI_Init|PMI|orte|hydra", "launcher",
+    (r"MPI did not start", "launcher",
      "mpirun and LAMMPS belong to different MPI libraries: use the mpirun that came with this LAMMPS"),
     (r"No space left|[Cc]annot (write|open|create)|Disk quota", "disk", "the disk is full or the folder cannot be written"),
     (r"out of memory|Failed to (re)?allocate", "memory", "take fewer ranks or a smaller box"),

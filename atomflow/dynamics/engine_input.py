@@ -73,6 +73,11 @@ class EngineInput:
     warnings: tuple[Notice, ...] = ()
 
     @property
+    def leaning(self) -> bool:
+        """Whether the box is triclinic."""
+        return re.search(r"^.*\bxy xz yz\b", self.data[:10_000], re.MULTILINE) is not None
+
+    @property
     def moving(self) -> str:
         """The group that is not held."""
         return "free" if self.held else "all"

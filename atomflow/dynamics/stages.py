@@ -185,7 +185,8 @@ def _motion(model: EngineInput, plan: StagePlan, begin: int) -> list[str]:
         lines.append(f"fix stiff {group} shake {_SHAKE} m 1.008")
     if model.held:
         # Random forces need another seed after every restart, lest they repeat.
-        lines.append(f"fix bodies held rigid molecule langevin {heat} {_BODY_DAMPING_FS!r} {_seed(plan, 1 + begin)}")
+        bath = f" langevin {heat} {_BODY_DAMPING_FS!r} {_seed(plan, 1 + begin)}" if stage.ensemble != "nve" else ""
+        lines.append(f"fix bodies held rigid molecule{bath}")
     bath = f"temp {heat} {stage.thermostat_ps * _FS_PER_PS!r}"
     if stage.ensemble == "soft":
         lines += [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -296,8 +297,12 @@ def _told(code: int, log: Path, screen: Path) -> LammpsError:
     for path in (log, screen):
         if path.is_file() and (error := read_log(path).error):
             return LammpsError(error, log if log.is_file() else screen, read_log(path).error_line)
-    lines = screen.read_text(errors="replace").strip().splitlines() if screen.is_file() else []
-    if code < 0:
+    text = screen.read_text(errors="replace") if screen.is_file() else ""
+    # A line of dashes is no word of explanation.
+    lines = [line.strip() for line in text.splitlines() if any(map(str.isalpha, line))]
+    if found := re.search(r"^.*(?:PMI|MPI_Init).*$", text, re.MULTILINE):
+        reason = f"MPI did not start ({found[0].strip()[-160:]})"
+    elif code < 0:
         reason = f"killed by {signal.Signals(-code).name}"
     elif "EXIT CODE: 9" in "".join(lines) or code in (9, 137):
         reason = "killed, perhaps for want of memory"

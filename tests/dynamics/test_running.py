@@ -313,6 +313,19 @@ def test_the_mpirun_of_another_mpi(model, tmp_path):
     assert caught.value.cause == "launcher"
 
 
+def test_an_mpirun_that_lammps_does_not_know(model, tmp_path):
+    """The words of Open MPI's mpirun with LAMMPS of MPICH, as seen with the real one."""
+    foreign = tmp_path / "mpirun"
+    foreign.write_text(
+        "#!/bin/sh\necho 'check_MPIR_CVAR_PMI_VERSION(167):  Runtime environment uses unsupported PMI version PMIx.'\n"
+        "echo '----------'\nexit 16\n"
+    )
+    foreign.chmod(0o755)
+    with pytest.raises(DynamicsError, match="different MPI libraries") as caught:
+        run_md(model, "none", tmp_path / "run", time_ps=5.0, ranks=2, launcher=(str(foreign), "-n", "{ranks}"))
+    assert caught.value.cause == "launcher"
+
+
 def test_a_full_disk(begun, small_disk):
     """What is on the disk stays; with more room the same command goes on."""
     subprocess.run(["mount", "-o", "remount,size=1600k", small_disk], check=True)
