@@ -51,6 +51,12 @@ class EngineInput:
         Commands of a user's own input that set velocities, for a run with ``own_motion``.
     keep_velocities : bool
         Those of the data file stay.
+    minimise_first : bool
+        A user's own input minimises before its own fixes move the atoms.
+    own_ramp, own_barostat : bool
+        Whether those fixes change something over the run, and let the box breathe.
+    own_temperature_K : float or None
+        To which they lead, where that can be read.
     timestep_fs : float or None
         Of a user's own input.
     warnings : tuple of Notice
@@ -69,6 +75,10 @@ class EngineInput:
     own_motion: tuple[str, ...] = ()
     own_velocities: tuple[str, ...] = ()
     keep_velocities: bool = False
+    minimise_first: bool = False
+    own_ramp: bool = False
+    own_barostat: bool = False
+    own_temperature_K: float | None = None
     timestep_fs: float | None = None
     warnings: tuple[Notice, ...] = ()
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from atomflow.dynamics.engine_input import EngineInput
 from atomflow.dynamics.protocols import Protocol, Stage, find_protocol
-from atomflow.dynamics.records import RunSettings, read_settings
+from atomflow.dynamics.records import FINAL, RunSettings, read_settings
 from atomflow.dynamics.stages import MINIMISED_STEP, StagePlan
 from atomflow.errors import BadOptionError
 
@@ -25,13 +25,16 @@ TABLE_PS = 0.2
 _SHRINKING_PS = 1.0
 #: Between the NPT stages and production at constant volume the box is brought to its mean size in this time.
 SETTLE = Stage("mean-volume", "bring the box from its momentary to its mean volume", "nvt", time_ps=2.0)
+#: Before a user's own fixes move the atoms, where the input minimises, too.
+_MINIMISE = Stage("minimise", "as the input does before it runs", "minimise")
 _FS_PER_PS = 1000.0
 
 
-def plans_of(asked: RunSettings) -> list[StagePlan]:
+def plans_of(asked: RunSettings, model: EngineInput) -> list[StagePlan]:
     """All stages in steps, production last."""
     stages = list(asked.stages)
     heat, pressure = asked.temperature_K, asked.pressure_atm
+    breathes = asked.ensemble == "npt" or model.own_barostat
     now: dict[str, Any] = {
         "temperature_K": heat,
         "end_temperature_K": heat,
@@ -42,7 +45,7 @@ def plans_of(asked: RunSettings) -> list[StagePlan]:
         stages.append(replace(SETTLE, **now))
     stages.append(
         Stage("production", "the trajectory", asked.ensemble, time_ps=asked.time_ps, production=True,
-              check="density" if asked.ensemble == "npt" else "energy", **now)
+              check="density" if breathes else "energy", **now)
     )  # fmt: skip
     return [_plan(asked, number, stage) for number, stage in enumerate(stages, start=1)]
 
@@ -102,10 +105,10 @@ def settings_of(
         cannot=("the input's own fixes move the atoms; nothing was equilibrated",)
         if model.own_motion
         else protocol.cannot,
-        stages=() if model.own_motion else protocol.stages,
+        stages=protocol.stages if not model.own_motion else (_MINIMISE,) if model.minimise_first else (),
         ensemble="own" if model.own_motion else ensemble,
         time_ps=time_ps,
-        temperature_K=temperature_K,
+        temperature_K=model.own_temperature_K or temperature_K,
         pressure_atm=pressure_atm,
         timestep_fs=step,
         frame_spacing_ps=_spacing(frame_spacing_ps, time_ps, step),
@@ -161,6 +164,7 @@ def compared(out: Path, model: EngineInput, wanted: RunSettings, spacing_ps: flo
         "timestep_fs",
         "frame_spacing_ps",
         "seed",
+        "table_spacing_ps",
     ):
         was, now = getattr(old, name), getattr(wanted, name)
         if was != now:
@@ -168,7 +172,25 @@ def compared(out: Path, model: EngineInput, wanted: RunSettings, spacing_ps: flo
             raise BadOptionError(f"{out} holds a run with {told}; {mend}")
     if (old_model.data, old_model.first) != (model.data, model.first):
         raise BadOptionError(f"{out} holds a run of another box ({old_model.name}) or force field; {mend}")
+    for name in ("again", "own_motion", "own_velocities", "keep_velocities", "stiff_hydrogens"):
+        if getattr(old_model, name) != getattr(model, name):
+            raise BadOptionError(f"{out} holds a run in which the atoms move otherwise ({name}); {mend}")
+    check_length(model, old, wanted)
     return wanted
+
+
+def check_length(model: EngineInput, old: RunSettings, wanted: RunSettings) -> None:
+    """Refuse another length of a run whose own fixes ramp: the ramp would jump.
+
+    Raises
+    ------
+    BadOptionError
+    """
+    if model.own_ramp and old.time_ps != wanted.time_ps:
+        raise BadOptionError(
+            f"the input's own fixes change something over {old.time_ps:g} ps; another --time would make it jump: go on from "
+            f"{FINAL} with an input of its own"
+        )
 
 
 def above_zero(name: str, value: float) -> float:

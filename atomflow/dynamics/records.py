@@ -6,9 +6,11 @@ import csv
 import dataclasses
 import io
 import json
+import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +23,16 @@ from atomflow.errors import BadFileError
 from atomflow.lammps import LogFollower
 from atomflow.model import Notice, Result, record, write_atomically
 
+_T = TypeVar("_T")
 #: Files of a run's folder.
 MD_JSON, RUN_JSON, TOPOLOGY, STAGES, FINAL = "md.json", "run.json", "topology.data", "stages", "final.data"
 #: Files of a stage's folder.
 TABLE, RECORD = "thermo.csv", "stage.json"
+_ATTEMPT = re.compile(r"attempt-(\d+)\.")
+#: Names that a file of ours may give to the trajectory and to stages: nothing outside the folder.
+_TRAJECTORIES, _STAGE_NAME = ("production.xtc", "production.lammpstrj"), re.compile(r"[\w-]{1,60}")
+#: Commands of LAMMPS that could do anything; a run's own folder never holds them.
+_FORBIDDEN = re.compile(r"""(?:^|["'\s])(?:shell|python|plugin)(?:\s|$)""")
 #: A file of ours is never larger; what is larger is not ours.
 _LARGEST_JSON = 50_000_000
 
@@ -220,11 +228,49 @@ def read_settings(out: Path) -> tuple[EngineInput, RunSettings]:
             **words,
         )
         told = dict(about["settings"])
-        told["stages"] = tuple(Stage(**one) for one in told["stages"])
+        told["stages"] = tuple(_typed(Stage(**one)) for one in told["stages"])
         told["cannot"] = tuple(told["cannot"])
-        return model, RunSettings(**told)
-    except (KeyError, TypeError, AttributeError, OSError, UnicodeDecodeError) as error:
+        settings = _typed(RunSettings(**told))
+        _check(_typed(model), settings)
+        return model, settings
+    except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
         raise BadFileError(path, f"is damaged ({error}); begin in another folder") from error
+
+
+def _check(model: EngineInput, settings: RunSettings) -> None:
+    """Refuse what no run of ours says: numbers without sense, names outside the folder, commands that do anything."""
+    above_zero = (settings.time_ps, settings.timestep_fs, settings.frame_spacing_ps, settings.table_spacing_ps)
+    if min(*above_zero, settings.piece, settings.temperature_K, model.atoms) <= 0:
+        raise ValueError("a number that must be above zero is not")
+    names = [stage.name for stage in settings.stages]
+    if settings.trajectory not in _TRAJECTORIES or not all(map(_STAGE_NAME.fullmatch, names)):
+        raise ValueError("a name of a file or stage is none of ours")
+    if any(_FORBIDDEN.search(line) for line in (*model.first, *model.again, *model.own_motion, *model.own_velocities)):
+        raise ValueError("a command that no run of ours has")
+
+
+#: What a field of a record may hold, by the words of its annotation.
+_TYPES: dict[str, tuple[type, ...]] = {"float": (int, float), "int": (int,), "str": (str,), "bool": (bool,)}
+
+
+def _typed(value: _T) -> _T:
+    """A dataclass whose plain fields hold what they should; JSON may have said anything.
+
+    Raises
+    ------
+    TypeError
+    """
+    for one in dataclasses.fields(value):  # type: ignore[arg-type]
+        kind, held = str(one.type), getattr(value, one.name)
+        allowed = _TYPES.get(kind.removesuffix(" | None"))
+        if held is None and kind.endswith("| None"):
+            continue
+        wrong = allowed is not None and (not isinstance(held, allowed) or (kind != "bool" and isinstance(held, bool)))
+        if kind == "tuple[str, ...]":
+            wrong = not isinstance(held, tuple) or not all(isinstance(word, str) for word in held)
+        if wrong or (isinstance(held, float) and not math.isfinite(held)):
+            raise TypeError(f"{one.name} is {held!r}")
+    return value
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -275,6 +321,12 @@ def attempt_logs(folder: Path) -> list[Path]:
     return sorted(folder.glob("attempt-*.log"))
 
 
+def next_attempt(folder: Path) -> str:
+    """Name for the files of the next attempt; never one that was there before, as far as can be seen."""
+    taken = [int(found[1]) for path in folder.glob("attempt-*") if (found := _ATTEMPT.match(path.name))]
+    return f"attempt-{max(taken, default=0) + 1:03d}"
+
+
 def write_table(folder: Path, columns: tuple[str, ...], rows: NDArray[np.float64], timestep_fs: float) -> None:
     """``thermo.csv``, with the time beside the step."""
     text = io.StringIO()
@@ -317,7 +369,7 @@ def read_stage(folder: Path) -> StageRecord | None:
     try:
         about = read_json(path)
         about["judgements"] = tuple(Judgement(**one) for one in about["judgements"])
-        return StageRecord(**about)
+        return _typed(StageRecord(**about))
     except (BadFileError, KeyError, TypeError):
         return None
 

@@ -98,3 +98,10 @@ def drop_older(folder: Path, keep: int) -> None:
             path.unlink(missing_ok=True)
         elif is_whole(path):
             whole += 1
+
+
+def drop_behind(folder: Path, step: int) -> None:
+    """Remove restart files behind a step."""
+    for number, path in states(folder):
+        if number > step:
+            path.unlink(missing_ok=True)

@@ -50,8 +50,7 @@ def review(folder: Path, plan: StagePlan, model: EngineInput, ranks: int) -> Sta
                             plan.stage.name, folder)  # fmt: skip
     write_table(folder, columns, rows, plan.timestep_fs)
     table = {name: rows[:, index] for index, name in enumerate(columns)}
-    # The last row of a stage that is no multiple of the others' spacing is not for judging.
-    even = (table["step"] - table["step"][0]) % plan.thermo == 0
+    even = _even(table["step"], plan.thermo)
     times_ps = table["step"] * plan.timestep_fs / _PS_PER_NS
     half = slice(-1, None) if plan.minimises else slice(len(rows) // 2, None)
     seconds = sum(one[0] for log in logs for one in log.loops)
@@ -83,6 +82,15 @@ def review(folder: Path, plan: StagePlan, model: EngineInput, ranks: int) -> Sta
         energy_drift_kcal_per_mol_atom_ns=_drift(times_ps, table["total_kcal_per_mol"], model.atoms)
         if plan.stage.ensemble == "nve" else None,
     )  # fmt: skip
+
+
+def _even(steps: NDArray[np.float64], every: int) -> NDArray[np.bool_]:
+    """Rows fit for judging: on the grid of the table, and behind the last gap, where a log was lost."""
+    even = steps % every == 0
+    gaps = np.flatnonzero(np.diff(steps[even]) != every)
+    if len(gaps):
+        even &= steps > steps[even][gaps[-1]]
+    return even
 
 
 def _drift(times_ps: NDArray[np.float64], total: NDArray[np.float64], atoms: int) -> float | None:

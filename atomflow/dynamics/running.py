@@ -8,7 +8,7 @@ from pathlib import Path
 
 from atomflow.dynamics.engine_input import EngineInput, engine_input
 from atomflow.dynamics.guarding import alone, asked_to_stop
-from atomflow.dynamics.planning import TABLE_PS, above_zero, compared, settings_of
+from atomflow.dynamics.planning import TABLE_PS, above_zero, check_length, compared, settings_of
 from atomflow.dynamics.protocols import Protocol
 from atomflow.dynamics.records import RUN_JSON, MDResult, RunSettings, read_settings, write_settings
 from atomflow.dynamics.stage_runner import Launch, StageRunner, Teller, Wishes
@@ -159,7 +159,9 @@ def resume_md(
     out = Path(out)
     model, settings = read_settings(out)
     if time_ps is not None:
-        settings = replace(settings, time_ps=above_zero("time_ps", time_ps))
+        longer = replace(settings, time_ps=above_zero("time_ps", time_ps))
+        check_length(model, settings, longer)
+        settings = longer
     launch = Launch(ranks, _found(program, model), launcher, suffix, tuple(flags))
     return _run(out, model, settings, launch, Wishes(stop_at, None, tell, limits or Limits()))
 
@@ -172,7 +174,9 @@ def _found(program: LammpsProgram | str | Path | None, model: EngineInput) -> La
 
 
 def _run(out: Path, model: EngineInput, settings: RunSettings, launch: Launch, wishes: Wishes) -> MDResult:
-    if "EXTRA-DUMP" not in launch.program.packages:
+    if settings.trajectory.endswith(".xtc") and "EXTRA-DUMP" not in launch.program.packages:
+        if (out / RUN_JSON).is_file():
+            launch.program.need("EXTRA-DUMP")
         settings = replace(settings, trajectory="production.lammpstrj")
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -20,22 +20,25 @@ from atomflow.dynamics.planning import SETTLE, plans_of
 from atomflow.dynamics.records import (
     FINAL,
     MD_JSON,
+    RECORD,
+    TABLE,
     TOPOLOGY,
     MDResult,
     RunSettings,
     StageRecord,
-    attempt_logs,
+    next_attempt,
     read_stage,
+    read_table,
     stage_folder,
     write_stage,
 )
-from atomflow.dynamics.restarts import Restart, drop_older, newest, start_of
+from atomflow.dynamics.restarts import Restart, drop_behind, drop_older, newest, start_of
 from atomflow.dynamics.reviewing import equilibrated, review, run_warnings
-from atomflow.dynamics.stages import FRAMES, STOP, StagePlan, stage_script
+from atomflow.dynamics.stages import FRAMES, STOP, StagePlan, stage_script, start_lines
 from atomflow.dynamics.watching import Limits, Watch
-from atomflow.errors import DynamicsError, LammpsError
+from atomflow.errors import BadFileError, DynamicsError, LammpsError, OutputError
 from atomflow.lammps import GrowingTrajectory, LammpsProgram, run_lammps
-from atomflow.model import write_atomically
+from atomflow.model import Notice, write_atomically
 
 #: Shorter pieces tried when a box shrinks too fast for one, each by this factor, down to so many steps.
 _SHORTER, _SHORTEST_PIECE = 5, 20
@@ -124,7 +127,7 @@ class StageRunner:
     def go(self) -> MDResult:
         """All stages in order."""
         done: list[StageRecord] = []
-        plans = plans_of(self.settings)
+        plans = plans_of(self.settings, self.model)
         self.write(done)
         for number, plan in enumerate(plans, start=1):
             folder = stage_folder(self.out, number, plan.stage.name)
@@ -134,7 +137,10 @@ class StageRunner:
                     break
                 record = review(folder, plan, self.model, self.launch.ranks)
                 write_stage(folder, record)
-                drop_older(folder, keep=1)
+                # Production may be made longer: one to spare, should the newest be damaged by then.
+                drop_older(folder, keep=2 if plan.stage.production else 1)
+            if plan.stage.production:
+                self.final_data(folder)
             done.append(record)
             self.write(done)
             if plan.stage.name == self.wishes.stop_after:
@@ -156,14 +162,20 @@ class StageRunner:
         begin = self.begin(number, plan, plans)
         if begin.own and begin.step >= plan.steps:
             return True
+        if plan.frames and not begin.own and self.frames.last_step is not None and (folder / RECORD).is_file():
+            raise BadFileError(
+                folder,
+                f"has no whole restart file that fits {self.frames.path.name}; to make the trajectory anew, move that file away",
+            )
+        # What lies behind is of another past, and must never be gone on from.
+        drop_behind(folder, begin.step if begin.own else -1)
         if plan.frames:
             self.frames.cut_behind(begin.step if begin.own else -1)
         (folder / STOP).unlink(missing_ok=True)
-        attempt = len(attempt_logs(folder)) + 1
-        name = f"attempt-{attempt:03d}"
+        name = next_attempt(folder)
         script = stage_script(
             self.model, plan, begin, cold=not begin.own and all(one.minimises for one in plans[: number - 1]),
-            scale=self.scale(number, plan, plans), final=f"../../{FINAL}" if plan.stage.production else "",
+            scale=self.scale(number, plan, plans),
         )  # fmt: skip
         watch = Watch(
             folder / f"{name}.log", self.model, plan, ranks=self.launch.ranks, limits=self.wishes.limits,
@@ -215,12 +227,31 @@ class StageRunner:
             self.frames.add(piece)
 
     def scale(self, number: int, plan: StagePlan, plans: list[StagePlan]) -> float:
-        """Factor on the edges that leads from the last to the mean volume of the stage before; 1 elsewhere."""
+        """Factor on the edges that leads from the last volume to the mean one of the last NPT stage; 1 elsewhere."""
         # A leaning cell would lean otherwise: LAMMPS scales its edges and leaves the tilt.
-        if plan.stage.name != SETTLE.name or number < 2 or self.model.leaning:
+        if plan.stage.name != SETTLE.name or self.model.leaning:
             return 1.0
-        before = read_stage(stage_folder(self.out, number - 1, plans[number - 2].stage.name))
-        return 1.0 if before is None or not before.volume_ratio else before.volume_ratio ** (1 / 3)
+        folders = [stage_folder(self.out, n, one.stage.name) for n, one in enumerate(plans[: number - 1], start=1)]
+        wanted = next(
+            one.density_g_cm3 for one in map(read_stage, reversed(folders)) if one is not None and one.ensemble == "npt"
+        )
+        return float((read_table(folders[-1] / TABLE)["density_g_cm3"][-1] / wanted) ** (1 / 3))
+
+    def final_data(self, folder: Path) -> None:
+        """The last state as a data file, unless it is there."""
+        last, final = newest(folder), self.out / FINAL
+        if last is None or (final.is_file() and final.stat().st_mtime_ns >= (folder / last.path).stat().st_mtime_ns):
+            return
+        # What a data file holds of pairs by the mixing rule is not all: ours names each pair.
+        pairs = " pair ij" if self.model.labels else ""
+        lines = [*start_lines(self.model, last.path, data=False), f"write_data final.part.data{pairs}"]
+        try:
+            run_lammps("\n".join(lines) + "\n", folder, program=self.launch.program, name="final")
+            (folder / "final.part.data").replace(final)
+        except LammpsError as error:
+            raise diagnosed(error, self.model, "production", "The run is kept") from error
+        except OSError as error:
+            raise OutputError(final, error.strerror or str(error)) from error
 
     def teller(self, number: int, plan: StagePlan, plans: list[StagePlan]) -> Callable[[dict[str, float], float], None]:
         """Turns rows of the table into :class:`Progress`."""
@@ -276,10 +307,17 @@ class StageRunner:
             density_g_cm3=done[-1].density_g_cm3 if done else None,
             equilibrated=equilibrated(done),
             stages=tuple(done),
-            warnings=(*self.model.warnings, *run_warnings(asked, done)),
+            warnings=(*self.model.warnings, *self.leaning(), *run_warnings(asked, done)),
         )
         write_atomically(self.out / MD_JSON, result.to_json() + "\n")
         return result
+
+    def leaning(self) -> tuple[Notice, ...]:
+        """A notice that the volume of production is not the mean one."""
+        if not self.model.leaning or not any(one.ensemble == "npt" for one in self.settings.stages):
+            return ()
+        text = "the cell is triclinic: production keeps the volume at which the last NPT stage ended, not its mean"
+        return (Notice("volume-not-mean", text),)
 
 
 def _room(atoms: int) -> int:

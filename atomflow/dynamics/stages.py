@@ -91,9 +91,7 @@ class StagePlan:
         return self.stage.ensemble == "minimise"
 
 
-def stage_script(
-    model: EngineInput, plan: StagePlan, start: Restart, *, cold: bool, scale: float = 1.0, final: str = ""
-) -> str:
+def stage_script(model: EngineInput, plan: StagePlan, start: Restart, *, cold: bool, scale: float = 1.0) -> str:
     """The LAMMPS input that takes a stage from where it stands to its end.
 
     Parameters
@@ -106,8 +104,6 @@ def stage_script(
         The atoms have no velocities yet.
     scale : float
         Factor on the edges of the box, reached at the end of the stage.
-    final : str
-        Data file to be written at the end; none when empty.
     """
     begin = start.step
     lines = start_lines(model, start.path, start.data)
@@ -128,7 +124,6 @@ def stage_script(
     if scale != 1.0:
         lines.append(f"fix size all deform 1 {' '.join(f'{axis} scale {scale!r}' for axis in 'xyz')} remap x")
     lines += _pieces(plan, begin)
-    lines += [f"write_data {final} pair ij"] if final else []
     return "\n".join(lines) + "\n"
 
 

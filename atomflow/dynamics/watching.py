@@ -40,6 +40,8 @@ class Limits:
 #: Rows in a row that must be beyond a limit: a peak of one row can be the end of a clash.
 _ROWS = 2
 _PATIENCE = 50.0
+#: Between two looks, which are half a second apart, so much time means that everything stood still.
+_ASLEEP_S = 20.0
 
 
 class Watch:
@@ -73,7 +75,7 @@ class Watch:
         self._model, self._plan, self._ranks, self._limits = model, plan, ranks, limits
         self._room, self._tell = room_bytes, tell
         self._bad: dict[str, int] = {}
-        self._began = self._heard = time.monotonic()
+        self._heard = self._looked = time.monotonic()
         self._longest = 0.0
         self._size = 0
         self._first: tuple[int, float] | None = None
@@ -120,6 +122,10 @@ class Watch:
 
     def _listen(self) -> None:
         now = time.monotonic()
+        if now - self._looked > _ASLEEP_S:
+            # This process was asleep, too: the job was suspended.
+            self._heard += now - self._looked
+        self._looked = now
         if self._log.grown_bytes > self._size:
             self._size = self._log.grown_bytes
             self._longest = max(self._longest, now - self._heard)
@@ -143,8 +149,9 @@ class Watch:
         hottest = max(stage.temperature_K, stage.end_temperature_K)
         heat, pressure, density = row["temperature_K"], row["pressure_atm"], row["density_g_cm3"]
         if stage.ensemble != "soft":
+            known = not self._model.own_motion or self._model.own_temperature_K is not None
             self._note(
-                "too-hot", heat > limits.heat_factor * hottest + limits.heat_more_K,
+                "too-hot", known and heat > limits.heat_factor * hottest + limits.heat_more_K,
                 f"{heat:.0f} K where {hottest:.0f} K are wanted",
             )  # fmt: skip
             most = limits.pressure_atm * max(1.0, (1000 / self._model.atoms) ** 0.5) + 10 * abs(stage.pressure_atm)

@@ -1,5 +1,6 @@
 """Runs of MD by real LAMMPS that are killed, stopped, damaged, and go on."""
 
+import json
 import os
 import shutil
 import signal
@@ -199,14 +200,74 @@ def test_a_torn_restart_file_is_passed_over(begun):
     assert steps_of(begun) == list(range(0, 1501, 50))
 
 
-def test_lost_frames_are_made_again(begun, undisturbed):
-    """A trajectory cut short on the disk: the run goes back to where it is whole."""
+def test_lost_frames_are_not_made_up(begun, undisturbed):
+    """A finished trajectory cut short on the disk: what is left is not thrown away unless it is moved away."""
     resume_md(begun, time_ps=1.6)
-    os.truncate(begun / "production.xtc", (begun / "production.xtc").stat().st_size * 2 // 3)
-    assert resume_md(begun).finished
-    assert steps_of(begun) == list(range(0, 801, 50))
+    trajectory = begun / "production.xtc"
+    os.truncate(trajectory, trajectory.stat().st_size * 2 // 3)
+    with pytest.raises(BadFileError, match="move that file away"):
+        resume_md(begun)
+    trajectory.unlink()
+    assert resume_md(begun, time_ps=3.0).finished
+    assert trajectory.read_bytes() == (undisturbed.folder / "production.xtc").read_bytes()
+
+
+def test_a_restart_file_of_another_past_is_never_taken(begun):
+    """The end of a shorter run lies off the grid, so that no later file takes its name."""
+    resume_md(begun, time_ps=1.1)
+    assert newest(production(begun)).step == 550
+    (begun / "production.xtc").unlink()
+    process = driver(begun, time_ps=3.0)
+    wait_for((production(begun) / "state.200.restart").is_file)
+    killed(process, begun)
+    assert 550 not in [step for step, _path in states(production(begun))]
     resume_md(begun, time_ps=3.0)
+    assert steps_of(begun) == list(range(0, 1501, 50))
+
+
+def test_a_damaged_end_goes_on_from_the_one_before(begun, undisturbed):
+    resume_md(begun, time_ps=1.6)
+    _newest, path = states(production(begun))[0]
+    os.truncate(path, 1000)
+    assert resume_md(begun, time_ps=3.0).finished
     assert (begun / "production.xtc").read_bytes() == (undisturbed.folder / "production.xtc").read_bytes()
+
+
+def test_the_last_state_is_always_there(begun):
+    resume_md(begun, time_ps=1.2)
+    (begun / "final.data").unlink()
+    (production(begun) / "stage.json").unlink()
+    assert resume_md(begun).finished
+    assert "Atoms" in (begun / "final.data").read_text()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("piece", 0), ("timestep_fs", 0), ("time_ps", "x"), ("frame_spacing_ps", None), ("trajectory", "../victim.txt")],
+)
+def test_a_folder_that_says_nonsense(warm, tmp_path, field, value):
+    begun = shutil.copytree(warm, tmp_path / "run")
+    about = json.loads((begun / "run.json").read_text())
+    about["settings"][field] = value
+    (begun / "run.json").write_text(json.dumps(about))
+    with pytest.raises(BadFileError, match="damaged"):
+        resume_md(begun)
+
+
+def test_a_folder_that_would_run_a_shell(begun):
+    about = json.loads((begun / "run.json").read_text())
+    about["model"]["again"].append("shell touch here")
+    (begun / "run.json").write_text(json.dumps(about))
+    with pytest.raises(BadFileError, match="no run of ours"):
+        resume_md(begun)
+
+
+def test_a_lost_log_costs_no_result(begun):
+    resume_md(begun, time_ps=0.8)
+    resume_md(begun, time_ps=1.6)
+    (production(begun) / "attempt-001.log").unlink()
+    assert resume_md(begun, time_ps=3.0).finished
+    assert len(list(production(begun).glob("attempt-*.log"))) == 2
 
 
 def test_more_time_extends_the_same_trajectory(begun, undisturbed):
