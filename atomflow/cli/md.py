@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from atomflow.cli.md_options import Asked, asked_of, given_of
+from atomflow.cli.md_options import Asked, asked_of, check_frames, given_of
 from atomflow.errors import BadOptionError
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ _ATOMS_PER_RANK = 500
 _LATE_S = 5.0
 #: Frames that a run has at least unless said otherwise; the spacing is a round number, see ``run_md``.
 _FRAMES = 500
+#: The file of a run that says which atoms there are.
+TOPOLOGY = "topology.data"
 
 
 def _heats(_context: click.Context, _option: click.Parameter, text: str) -> tuple[float, ...]:
@@ -164,7 +167,16 @@ def checked_md(words: list[str]) -> tuple[Target, set[str]]:
     asked = asked_of(context, target, options, time.time())
     if target.kind != "run":
         _protocol(asked, options, chains=False)
+        _check_frames(target, asked)
     return target, given_of(context)
+
+
+def _check_frames(target: Target, asked: Asked) -> None:
+    """As far as the time step is known without building or reading anything."""
+    from atomflow.cli.md_model import STEP_FS
+
+    if asked.timestep_fs is not None or target.kind == "recipe":
+        check_frames(asked, asked.timestep_fs or STEP_FS)
 
 
 def _ranks(asked: Asked, atoms: int, lmp: LammpsProgram | None) -> int:
@@ -200,6 +212,7 @@ def _run(target: Target, asked: Asked, options: dict[str, Any], quiet: bool) -> 
     if target.kind != "run":
         # Before the box is built, which takes its time.
         _protocol(asked, options, chains=False)
+        _check_frames(target, asked)
     same: dict[str, Any] = {
         "program": lmp, "launcher": asked.engine.launcher, "suffix": asked.engine.suffix, "flags": asked.engine.flags,
         "stop_at": asked.stop_at,
@@ -207,10 +220,16 @@ def _run(target: Target, asked: Asked, options: dict[str, Any], quiet: bool) -> 
     with output_folder(target.out), RunDisplay(quiet) as display:
         same["tell"] = display.tell
         if target.kind == "run":
+            if asked.species and (target.out / TOPOLOGY).is_file():
+                check_species(target.out / TOPOLOGY, asked.species)
             same["ranks"] = _ranks(asked, _atoms_of(target.out), lmp)
             result = resume_md(target.out, time_ps=asked.time_ps, **same)
         else:
             model = load_model(target, options, display.say)
+            if asked.species:
+                with tempfile.TemporaryDirectory() as place:
+                    (Path(place) / TOPOLOGY).write_text(model.data, encoding="utf-8")
+                    check_species(Path(place) / TOPOLOGY, asked.species)
             same["ranks"] = _ranks(asked, model.atoms, lmp)
             assert asked.time_ps is not None
             result = run_md(
@@ -228,7 +247,6 @@ def _run(target: Target, asked: Asked, options: dict[str, Any], quiet: bool) -> 
             )
         if not asked.species:
             return result, None
-        check_species(target.out / result.topology, asked.species)
         precision = None
         while result.finished:
             spacing = result.frame_spacing_ps
@@ -273,6 +291,7 @@ def _estimate(target: Target, asked: Asked, options: dict[str, Any], as_json: bo
     if target.own is not None and target.own.own_integrator:
         protocol = replace(protocol, name="none (the input's own fixes move the atoms)", stages=())
     step = asked.timestep_fs or size.timestep_fs
+    check_frames(asked, step)
     spacing = asked.frames_ps or max(asked.time_ps / _FRAMES, step / 1000)
     found = estimate_md(
         size.atoms,

@@ -112,10 +112,21 @@ def result_text(result: MDResult) -> str:
         )
         for row in rows
     ]
-    settled = {True: "density and energy stand still", False: "density or energy still drift", None: "not judged"}
     done = f"{result.name}: {result.production_ps:g} ps of production, {result.frame_spacing_ps:g} ps between frames"
-    lines += [done + ("" if result.finished else "; not finished"), f"equilibrated: {settled[result.equilibrated]}"]
+    lines += [done + ("" if result.finished else "; not finished"), f"equilibrated: {_settled(result)}"]
     return "\n".join(lines)
+
+
+def _settled(result: MDResult) -> str:
+    """What the last stage that was judged by its density says."""
+    if result.equilibrated is None:
+        return "not judged"
+    if result.equilibrated:
+        return "density and energy stand still"
+    judged = (one.judgements for one in reversed(result.stages) if any(j.quantity == "density" for j in one.judgements))
+    if any(one.verdict == "drifting" for one in next(judged, ())):
+        return "density or energy still drift"
+    return "too short to tell"
 
 
 def estimate_text(name: str, atoms: int, carrier: str, protocol: str, found: Estimate) -> str:

@@ -14,6 +14,7 @@ from atomflow.errors import AtomflowError, BadFileError, BadOptionError
 from atomflow.model import System, load_file
 
 if TYPE_CHECKING:
+    from atomflow.build import Composition
     from atomflow.build.recipes import Recipe
     from atomflow.dynamics import EngineInput
     from atomflow.lammps import UserInput
@@ -26,6 +27,8 @@ _CATION = re.compile(r"[A-Z][a-z]?\d*\++")
 _ATOMS = re.compile(r"^\s*(\d+)\s+atoms\b", re.MULTILINE)
 #: A chain has at least so many atoms, as :mod:`atomflow.dynamics` counts them.
 _CHAIN_ATOMS = 100
+#: Of a recipe, whose bonds to hydrogen are held, fs.
+STEP_FS = 2.0
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ def find_target(words: str, script: Path | None, out: Path | None, folders: tupl
                 raise BadOptionError(f"{path} is a run that was begun there; leave --out away to go on with it")
             return Target("run", path, path)
         if (path / MODEL_JSON).is_file():
-            return Target("box", path, out or path.with_name(f"{path.resolve().name}-md"))
+            return Target("box", path, out or _beside(path, path.resolve().name))
         if (path / "system.data").is_file():
             raise BadFileError(
                 path,
@@ -125,20 +128,23 @@ def _own_files(path: Path, script: Path | None, out: Path | None) -> Target:
     own = read_user_input(script, path)
     if own.units != "real":
         raise BadFileError(script, f"units {own.units}: runs are kept in units real; convert data and input")
-    return Target("data", path, out or path.with_name(f"{path.stem}-md"), own=own)
+    return Target("data", path, out or _beside(path, path.stem), own=own)
+
+
+def _beside(path: Path, name: str) -> Path:
+    """The folder of a run beside what it is made of, which ``.`` and ``..`` have under no name."""
+    return (path if path.name not in ("", "..") else path.resolve()).with_name(f"{name}-md")
 
 
 def size_of(target: Target, options: dict[str, Any]) -> Size:
     """How large a run it is, without building anything."""
     if target.recipe is not None:
-        from atomflow.build import compose
-
-        made = compose(target.recipe, atoms=options["atoms"], seed=options["seed"], changes=_changes(options))
+        made = _composition(target.recipe, options)
         salt = max((one for one in made.portions if one.role == "salt"), key=lambda one: one.count, default=None)
         one = salt or max(made.portions, key=lambda portion: portion.count)
         chains = any(portion.role == "polymer" and portion.atoms > _CHAIN_ATOMS for portion in made.portions)
         return Size(
-            target.recipe.name, made.atoms, chains, one.count, f"cations of {one.name}" if salt else one.name, 2.0
+            target.recipe.name, made.atoms, chains, one.count, f"cations of {one.name}" if salt else one.name, STEP_FS
         )
     model = load_model(target, options, lambda _text: None, dry=True)
     count, name = _carriers(target)
@@ -173,17 +179,27 @@ def _built(target: Target, options: dict[str, Any], say: Callable[[str], None]) 
         from json import loads
 
         try:
-            made = loads((target.path / "system.json").read_text(encoding="utf-8"))["run"]["inputs"]
+            about = loads((target.path / "system.json").read_text(encoding="utf-8"))
+            made = about["run"]["inputs"]
+            counts = [(one["name"], one["count"], one["units"]) for one in about["portions"]]
         except (OSError, ValueError, KeyError, TypeError):
-            made = {}
-        stated = {key: value for key, value in wanted.items() if value not in (None, (), False)}
-        stated = {
-            key: [str(one) for one in value] if isinstance(value, tuple) else value for key, value in stated.items()
-        }
-        if isinstance(made, dict) and all(made.get(key) == value for key, value in stated.items()):
-            return _read_system(target.path)
+            made, counts = None, []
+        if isinstance(made, dict) and all(_same(made.get(key), value) for key, value in wanted.items()):
+            # An amount of zero is recorded like one that was not stated.
+            portions = _composition(target.recipe, options).portions
+            if [(one.name, one.count, one.units) for one in portions] == counts:
+                return _read_system(target.path)
     with output_folder(target.path):
         return make_box(target.recipe, target.path, say, **wanted, picture=False)
+
+
+def _same(recorded: object, wanted: object) -> bool:
+    """Whether an option is what ``make_box`` recorded, which leaves out None, nothing, False and zero."""
+    if isinstance(wanted, tuple):
+        wanted = [str(one) for one in wanted]
+    if not recorded and not wanted:
+        return True
+    return type(recorded) is type(wanted) and recorded == wanted
 
 
 def _read_system(folder: Path) -> System:
@@ -204,9 +220,17 @@ def _of_own_files(own: UserInput, out: Path, dry: bool) -> EngineInput:
     found = _ATOMS.search(data.partition("\n")[2][:20_000])
     if found is None:
         raise BadFileError(own.data, "has no line that says how many atoms there are; is it a LAMMPS data file?")
+    if int(found[1]) == 0:
+        raise BadFileError(own.data, "holds 0 atoms; a run needs at least one")
     if not dry:
         own.copy_files(out / INPUT)
     return user_engine_input(own, data, int(found[1]), own.data.stem, f"../../{INPUT}")
+
+
+def _composition(recipe: Recipe, options: dict[str, Any]) -> Composition:
+    from atomflow.build import compose
+
+    return compose(recipe, atoms=options["atoms"], seed=options["seed"], changes=_changes(options))
 
 
 def _changes(options: dict[str, Any]) -> dict[str, str]:

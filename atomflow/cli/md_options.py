@@ -91,6 +91,18 @@ def asked_of(context: click.Context, target: Target, options: dict[str, Any], be
     )
 
 
+def check_frames(asked: Asked, timestep_fs: float) -> None:
+    """BadOptionError when frames are no whole number of steps apart."""
+    if asked.frames_ps is None:
+        return
+    steps = asked.frames_ps * 1000 / timestep_fs
+    if round(steps) < 1 or abs(steps - round(steps)) > 1e-6 * steps:
+        raise BadOptionError(
+            f"--frames-every {asked.frames_ps:g}ps is no whole number of steps of {timestep_fs:g} fs; give another, or a "
+            "--timestep that fits"
+        )
+
+
 def _engine(options: dict[str, Any], given: set[str]) -> Engine:
     """LAMMPS as the options, or else the profile of a cluster, name it."""
     suffix = None if options["suffix"] == "none" else options["suffix"]

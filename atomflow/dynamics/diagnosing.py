@@ -15,7 +15,10 @@ from atomflow.errors import AtomflowError, DynamicsError, LammpsError
 from atomflow.lammps import LammpsProgram, run_lammps
 from atomflow.model import write_atomically
 
-_CLASH = "two atoms overlap or the time step is too long: push the box off (atomflow build box), or take --timestep 1"
+_CLASH = (
+    "two atoms overlap or the time step is too long: push the box off (atomflow build box), or take a shorter --timestep, "
+    "such as 1fs"
+)
 #: What LAMMPS says (https://docs.lammps.org/Errors_messages.html), our word for it, and the likely cause with the mend.
 _CAUSES = (
     (r"Lost atoms", "lost-atoms", f"atoms left the box; {_CLASH}"),

@@ -134,6 +134,7 @@ REFUSED_VARIABLES = {
     "python": "runs Python",
     "loop": "belongs to a loop",
     **dict.fromkeys(("world", "universe", "uloop"), "is for several runs at once"),
+    "getenv": "depends on where it runs",
     **dict.fromkeys(("file", "atomfile"), "is read line by line, which begins anew after a restart file"),
 }
 #: Fixes with files of their own that begin anew when the run is gone on with.

@@ -30,6 +30,11 @@ from atomflow.model import Notice
 
 _UNITS = ("real", "metal")
 _VARIABLE_WORD = re.compile(r"\bv_(\w+)")
+#: Styles of variables that are put in as numbers, and the formats that leave them one word.
+_NUMBERS = ("equal", "atom", "vector", "timer", "internal")
+_FORMAT = re.compile(r"%[-+0-9.]*[a-zA-Z]")
+#: What a variable may not put into a line, since LAMMPS would take other words than those that stand there.
+_SPLITTING = re.compile(r"[\s\"'#$&]")
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,8 @@ class InputLine:
     motion: bool = False
     style: str = ""
     files: tuple[int, ...] = ()
+    #: The words with known variables put in; those with others as they stand.
+    plain: tuple[str, ...] = ()
 
 
 class ScriptSorter:
@@ -74,6 +81,8 @@ class ScriptSorter:
     units : str
     timestep : float or None
     run_steps : int or None
+    minimizes : bool
+        There was a ``minimize`` before the first run.
     warnings : list of Notice
     """
 
@@ -87,15 +96,18 @@ class ScriptSorter:
         self.units = ""
         self.timestep: float | None = None
         self.run_steps: int | None = 0
+        self.minimizes = False
         self.warnings: list[Notice] = []
+        #: Variables that are put in as a number.
+        self._numbers: set[str] = set()
         #: Variables with another value later in a run, and those whose definition has put in such a value.
         self._moving: set[str] = set()
         self._frozen: set[str] = set()
         self._run: Command | None = None
         self._changed: Command | None = None
         self._special = {
-            "read_data": self._read_data, "run": self._runs, "minimize": self._nothing, "units": self._take_units,
-            "timestep": self._take_timestep, "velocity": self.velocities.append, "variable": self._variable,
+            "read_data": self._read_data, "run": self._runs, "minimize": self._minimize, "units": self._take_units,
+            "timestep": self._take_timestep, "velocity": self._velocity, "variable": self._variable,
             "group": self._group, "fix": self._fix, "compute": self._fix, "fix_modify": self._fix_modify, "unfix": self._unfix,
             "uncompute": self._unfix, **{f"{kind}_style": self._style for kind in STYLES},
         }  # fmt: skip
@@ -112,6 +124,7 @@ class ScriptSorter:
             # What follows the last run is not done; between two runs it would be another run.
             self._changed = self._changed or command
             return
+        self._one_word_each(command)
         if special := self._special.get(name):
             special(command)
         elif name in ONCE:
@@ -148,7 +161,39 @@ class ScriptSorter:
         if where not in ("once", "data"):
             self._same_again(command)
         files = self._files(command)
-        self.lines.append(InputLine(text or command.text, where, command, motion, style, files))
+        self._stays_inside(command, text or command.text)
+        self.lines.append(
+            InputLine(text or command.text, where, command, motion, style, files, self._plain_words(command))
+        )
+
+    def _plain_words(self, command: Command) -> tuple[str, ...]:
+        put_in = (substituted(word, self.values) for word in command.words)
+        return tuple(word if done is None else done for word, done in zip(command.words, put_in, strict=True))
+
+    def _one_word_each(self, command: Command) -> None:
+        """LAMMPS puts in variables before it splits a line, so that their values must not be several words, or none."""
+        for word, (start, end) in zip(command.words, command.spans, strict=True):
+            names, _formulas = substitutions(command.text[start:end])
+            bad = next((name for name in sorted(names) if _SPLITTING.search(self.values.get(name, ""))), None)
+            if bad is not None or (names and substituted(word, self.values) == ""):
+                raise command.refused(f"{word[:60]!r} is not one word once its value is put in; write it out")
+
+    def _stays_inside(self, command: Command, text: str) -> None:
+        """Nothing may be read or written outside the folder, whatever the command makes of its words."""
+        names = substitutions(text)[0] - set(self.values) - self._numbers
+        if names:
+            raise command.refused(f"${{{min(names)[:40]}}} has no value that is known here; write the word itself")
+        for index, words in enumerate(zip(command.words, self._plain_words(command), strict=True)):
+            said = command.name == "fix" and index == 5 and self._is_print(command)
+            if index == 0 or said or (command.name == "read_data" and index == 1):
+                continue
+            if any(word.startswith(("/", "~")) or ".." in word.split("/") for word in words):
+                raise command.refused(
+                    f"{words[0][:60]!r} lies outside the folder of the run; give a name without a folder"
+                )
+
+    def _is_print(self, command: Command) -> bool:
+        return substituted(command.words[3], self.values) == "print"
 
     def _same_again(self, command: Command) -> None:
         """A line that is said again must then mean the same."""
@@ -192,8 +237,13 @@ class ScriptSorter:
                 self.files[str(PurePath(name))] = None
         return tuple(found)
 
-    def _nothing(self, command: Command) -> None:
+    def _minimize(self, command: Command) -> None:
         """A minimisation before the run: the runner does its own."""
+        self.minimizes = True
+
+    def _velocity(self, command: Command) -> None:
+        self._stays_inside(command, command.text)
+        self.velocities.append(command)
 
     def _read_data(self, command: Command) -> None:
         if self.has_data:
@@ -225,7 +275,7 @@ class ScriptSorter:
 
     def _style(self, command: Command) -> None:
         style = self.plain(command, 1, "the style")
-        if "python" in (SUFFIX.sub("", word) for word in command.words[1:]):
+        if "python" in (SUFFIX.sub("", word) for word in self._plain_words(command)[1:]):
             raise command.refused("pair style python runs Python; write the script without it")
         self._keep(command, "style", style=style)
 
@@ -237,15 +287,23 @@ class ScriptSorter:
     def _variable(self, command: Command) -> None:
         if len(command.words) < 3:
             raise command.refused(f"{command.text[:60]!r} is no variable")
-        name, style, *words = command.words[1:]
+        # A name or style that is itself a variable would be another one than is checked here.
+        name, style = self.plain(command, 1, "the name"), self.plain(command, 2, "the style")
+        words = command.words[3:]
         if style in REFUSED_VARIABLES:
             raise command.refused(
                 f"a variable of style {style} {REFUSED_VARIABLES[style]}; write the script without it"
             )
         formula = " ".join(words)
         names, formulas = substitutions(command.text)
-        for known in (self._moving, self._frozen):
+        for known in (self._moving, self._frozen, self._numbers):
             known.discard(name)
+        if style in _NUMBERS or (style == "format" and len(words) == 2 and _FORMAT.fullmatch(words[1])):
+            self._numbers.add(name)
+        elif style not in ("index", "string", "delete", "format"):
+            raise command.refused(f"a variable of style {style[:20]} is not known here; write the script without it")
+        if any(one.startswith(("/", "~")) or ".." in one.split("/") for one in words):
+            raise command.refused(f"{command.text[:60]!r} names a place outside the folder of the run")
         if "py_" in formula and re.search(r"\bpy_\w+", formula):
             raise command.refused("a formula with Python in it; write the script without it")
         if (

@@ -6,6 +6,7 @@ said again then: bond styles would forget their coefficients, a group by region 
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 from collections.abc import Iterator
@@ -42,6 +43,8 @@ class UserInput:
         Steps of all its runs together, when they can be read.
     files : tuple of str
         Files beside the script that its lines name, as they name them (tables, potentials).
+    minimizes : bool
+        It has a ``minimize`` before the first run.
     warnings : tuple of Notice
         ``another-data``: the script names another data file than the one given; ``own-files``: a fix writes files that
         begin anew when the run is gone on with.
@@ -55,6 +58,7 @@ class UserInput:
     velocities: tuple[str, ...] = ()
     run_steps: int | None = None
     files: tuple[str, ...] = ()
+    minimizes: bool = False
     warnings: tuple[Notice, ...] = ()
     #: Coefficients of the data file that hybrid styles do not find in a restart file.
     data_coefficients: tuple[str, ...] = field(default=(), repr=False)
@@ -108,6 +112,30 @@ class UserInput:
     def constraints(self) -> tuple[str, ...]:
         """Styles of its fixes that hold bonds."""
         return self._fixes(CONSTRAINT)
+
+    @property
+    def temperature_K(self) -> float | None:
+        """To which its first thermostat leads; None without one, or when that is no plain number."""
+        for line in self.lines:
+            if line.command.name == "fix" and THERMOSTAT.fullmatch(line.style):
+                stop = next((stop for what, _start, stop in _targets(line) if what == "temp"), "")
+                return _number(stop)
+        return None
+
+    @property
+    def ramps(self) -> bool:
+        """Whether a fix of its motion changes something over the length of a run."""
+        for line in self.lines:
+            if line.command.name != "fix" or not line.motion:
+                continue
+            if line.style.partition("/")[0] in ("deform", "move"):
+                return True
+            for _what, start, stop in _targets(line):
+                low, high = _number(start), _number(stop)
+                # A variable says the same at the same step, however long the run.
+                if (low != high) if low is not None and high is not None else start != stop and "v_" not in start:
+                    return True
+        return False
 
     def _fixes(self, kind: re.Pattern[str]) -> tuple[str, ...]:
         fixes = (line.style for line in self.lines if line.command.name == "fix")
@@ -231,6 +259,7 @@ def read_user_input(path: str | Path, data: str | Path) -> UserInput:
         velocities=tuple(command.text for command in sorter.velocities),
         run_steps=sorter.run_steps,
         files=tuple(sorter.files),
+        minimizes=sorter.minimizes,
         warnings=tuple(sorter.warnings),
         data_coefficients=_from_data(lines, data),
     )
@@ -265,6 +294,31 @@ def _from_data(lines: tuple[InputLine, ...], data: Path) -> tuple[str, ...]:
         return ()
     found = data_coefficients(data, kinds)
     return tuple(row for kind in STYLES for row in found.get(kind, ()))
+
+
+def _targets(line: InputLine) -> list[tuple[str, str, str]]:
+    """What a thermostat or barostat holds, from where and to where."""
+    words, style = line.plain, line.style
+    if style in ("langevin", "gld", "temp/berendsen", "langevin/eff", "langevin/spin"):
+        place = 4
+    elif style in ("gle", "temp/csvr", "temp/csld", "temp/rescale", "temp/rescale/eff"):
+        place = 5 if style != "temp/csvr" and style != "temp/csld" else 4
+    else:
+        place = 0
+    if place:
+        return [("temp", words[place], words[place + 1])] if len(words) > place + 1 else []
+    held = ("temp", "iso", "aniso", "tri", "x", "y", "z", "xy", "xz", "yz")
+    return [
+        (words[index], words[index + 1], words[index + 2]) for index in range(4, len(words) - 2) if words[index] in held
+    ]
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
 
 
 def _is_fix(line: InputLine) -> bool:

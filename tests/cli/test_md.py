@@ -95,6 +95,38 @@ def test_the_model_comes_back_from_its_folder(box):
     assert data_text(system) == (box / "system.data").read_text()
 
 
+def test_a_box_is_used_again_only_for_the_same_options(capsys, monkeypatch):
+    from atomflow.cli import md_model
+
+    assert run(capsys, *LIQUID, "--dry-run")[0] == 0
+    options = {"atoms": 120, "seed": 0, "salt": None, "forcefield": "opls-clp", "charge_scale": 1.0,
+               "allow_assumed": False, "filler_wt": None, "dmf_wt": None, "folders": (), "cutoff": 6.0}  # fmt: skip
+    target = find_target("dmf", None, None)
+    load_model(target, options | {"seed": 3}, print)
+    made = []
+    monkeypatch.setattr(md_model, "make_box", lambda *_words, **_options: made.append(1))
+    md_model._built(target, options | {"seed": 3}, print)
+    assert not made
+    for other in (
+        {"seed": 0},
+        {"seed": 3, "salt": "5parts"},
+        {"seed": 3, "charge_scale": 1},
+        {"seed": 3, "atoms": 240},
+    ):
+        md_model._built(target, options | other, print)
+    assert len(made) == 4
+    about = json.loads(Path("dmf-md/box/system.json").read_text())
+    about["run"]["inputs"]["dmf_wt"] = 20.0
+    Path("dmf-md/box/system.json").write_text(json.dumps(about))
+    md_model._built(target, options | {"seed": 3}, print)
+    assert len(made) == 5
+
+
+def test_the_folder_where_one_stands(box, tmp_path, monkeypatch):
+    monkeypatch.chdir(box)
+    assert find_target(".", None, None).out == box.parent / "liquid-md"
+
+
 def test_a_particle_is_still_held():
     """What is rigid in a box must be rigid in the run made of its folder."""
     system = parametrise(build_box(find_recipe("PPLA"), atoms=1400, seed=1).box, allow_assumed=True)
@@ -168,8 +200,8 @@ def test_own_files_that_move_by_themselves(capsys, own):
                           "own", "--frames-every", "0.05ps")  # fmt: skip
     assert code == 0, err
     about = json.loads(Path("own/md.json").read_text())
-    assert [one["name"] for one in about["stages"]] == ["production"] and about["timestep_fs"] == 0.5
-    script = next(Path("own/stages").rglob("attempt-001.in")).read_text()
+    assert [one["name"] for one in about["stages"]] == ["minimise", "production"] and about["timestep_fs"] == 0.5
+    script = next(Path("own/stages").rglob("*production/attempt-001.in")).read_text()
     assert script.count("fix go all nve") == 1 and "minimize" not in script and "x.dump" not in script
     assert "fix hold all spring/self 0.5" in script
     assert len(frames(Path("own"))) == 11
@@ -211,6 +243,8 @@ def test_dry_run_runs_nothing(capsys, box, own):
         (["dmf", "--time", "5"], "give a time with its unit"),
         (["dmf", "--time", "0ps"], "more than zero"),
         (["dmf", "--time", "1ps", "--frames-every", "often"], "--frames-every 'often'"),
+        (["dmf", "--time", "1ps", "--frames-every", "3fs"], "no whole number of steps of 2 fs"),
+        (["dmf", "--time", "1ps", "--frames-every", "3fs", "--dry-run"], "no whole number of steps of 2 fs"),
         (["dmf", "--time", "1ps", "--budget", "soon"], "--budget 'soon'"),
         (["dmf", "--time", "1ps", "--protocol", "quik"], "unknown protocol 'quik': did you mean quick"),
         (["dmf", "--time", "1ps", "--quick", "--protocol", "polymer"], "give one"),
@@ -275,6 +309,9 @@ def test_mistakes_in_ones_own_files(capsys, own):
     for script, says in (("shell.in", "line 13: shell"), ("metal.in", "units metal"), ("none.in", "cannot be read")):
         code, _, err = run(capsys, own / "my.data", "--in", own / script, "--time", "1ps")
         assert code == 2 and says in err and err.count("\n") == 1, err
+    (own / "empty.data").write_text("title\n\n0 atoms\n")
+    code, _, err = run(capsys, own / "empty.data", "--in", own / "still.in", "--time", "1ps")
+    assert code == 2 and "holds 0 atoms" in err and err.count("\n") == 1
     code, _, err = run(capsys, own / "my.data", "--time", "1ps")
     assert code == 2 and "give it with --in" in err
     code, _, err = run(capsys, own / "my.data", "--in", own / "my.in", "--time", "1ps", "--cutoff", "9")
@@ -350,6 +387,26 @@ def test_until_the_diffusivity_is_known(capsys, finished, tmp_path):
     assert about["precision"]["species"] == "DMF" and about["precision"]["wanted"] == 0.05
     code, _, err = run(capsys, out, "--target-precision", "Li=5%", "--budget", "25s", "--ranks", "1")
     assert code == 2 and "unknown species 'Li'" in err and "there are DMF" in err
+
+
+def test_an_unknown_species_is_told_before_the_run(capsys, box):
+    code, _, err = run(capsys, box, "--time", "1ns", "--target-precision", "Li=5%", "--budget", "1h", "--out", "new")
+    assert code == 2 and "unknown species 'Li'" in err and not Path("new/stages").exists()
+
+
+def test_too_short_is_no_drift():
+    from types import SimpleNamespace as Some
+
+    from atomflow.cli.md_display import _settled
+
+    def said(*verdicts):
+        judged = tuple(
+            Some(quantity=name, verdict=one) for name, one in zip(("density", "energy"), verdicts, strict=True)
+        )
+        return _settled(Some(equilibrated=False, stages=(Some(judgements=judged), Some(judgements=()))))
+
+    assert said("stationary", "too short") == "too short to tell"
+    assert said("too short", "drifting") == "density or energy still drift"
 
 
 def test_longer_runs_for_a_better_precision():

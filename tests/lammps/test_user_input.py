@@ -286,6 +286,29 @@ def test_without_the_scripts_own_motion(box):
     assert not none.own_integrator and none.timestep_fs is None and none.fixes == ()
 
 
+@pytest.mark.parametrize(
+    ("fix", "temperature", "ramps"),
+    [
+        ("nve", None, False),
+        ("nvt temp 300 300 100", 300.0, False),
+        ("npt temp 300 400 100 iso 1 1 1000", 400.0, True),
+        ("npt temp 300 300 100 x 1 5 1000", 300.0, True),
+        ("nph iso 1 1 1000", None, False),
+        ("langevin 100 300.0 100 5", 300.0, True),
+        ("temp/csvr 300 300 100 5", 300.0, False),
+        ("temp/rescale 10 200 300 5 1", 300.0, True),
+        ("langevin v_t 300 100 5", 300.0, False),
+        ("nvt temp ${from} ${to} 100", 350.0, True),
+        ("deform 1 x scale 1.1", None, True),
+    ],
+)
+def test_to_where_its_own_motion_leads(box, fix, temperature, ramps):
+    text = MODEL + f"variable from equal 300\nvariable to index 350\nminimize 0 0 1 1\nfix a all {fix}\nrun 1\n"
+    own = read_user_input(written(box, text, "leads.in"), box / "system.data")
+    assert (own.temperature_K, own.ramps, own.minimizes) == (temperature, ramps, True)
+    assert not read_user_input(written(box, MODEL + NVE, "none.in"), box / "system.data").minimizes
+
+
 def test_what_the_runner_says_itself_is_left_out(box):
     text = (
         "log my.log\necho both\n"
@@ -349,6 +372,20 @@ def test_the_line_of_the_data_keeps_its_words(box):
         ("frobnicate 3", 14, "'frobnicate' is no command that is known"),
         ("print 'no end", 14, "a quote without an end"),
         ('print """no end', 14, "triple quotes without an end"),
+        ("balance 1.1 shift x 5 1.1 out /tmp/x", 14, "outside the folder"),
+        ("fix b all balance 10 1.1 shift x 5 1.1 out ../../x", 14, "outside the folder"),
+        ("labelmap write ../x", 14, "outside the folder"),
+        ("processors * * * file ~/x", 14, "outside the folder"),
+        ("fix t all tmd 0.1 ref.data 10 /tmp/x", 14, "outside the folder"),
+        ("fix s all reaxff/species 1 1 1 '../../$(1).gz'", 14, "outside the folder"),
+        ("variable s string ..\nfix s all reaxff/species 1 1 1 ${s}/x", 14, "outside the folder"),
+        ("variable d string .\nfix s all reaxff/species 1 1 1 ${d}${d}/x", 15, "outside the folder"),
+        ("fix s all reaxff/species 1 1 1 ${s}", 14, "no value that is known"),
+        ("variable h getenv HOME", 14, "where it runs"),
+        ("variable s string python\nvariable p ${s} f", 15, "runs Python"),
+        ("variable p string python\npair_style hybrid/overlay lj/cut 7.0 ${p} 7.0", 15, "runs Python"),
+        ("variable g string 'all python/invoke 5 end_of_step f'\nfix 1 ${g} nve", 15, "not one word"),
+        ("variable e string ''\nfix 1 ${e} all python/invoke 5 end_of_step f", 15, "not one word"),
     ],
 )
 def test_refused_with_its_line(box, tmp_path, more, line, says):
