@@ -164,7 +164,7 @@ def test_python_example(source, tmp_path):
         text=True,
         check=True,
     )
-    expected = r"-2\.9\d eV, \{'Li-O': 1\.6|14\.0\n|Li26La12Zr6Ta2O48 0\.0 meV/atom|1\.5e-05 \[|secondary \{'bond': \d.*'coulomb': -"
+    expected = r"0\.\d\d g/cm3, \[.*not-equilibrated.*\n-?\d+\.\d\d eV|-2\.9\d eV, \{'Li-O': 1\.6|14\.0\n|Li26La12Zr6Ta2O48 0\.0 meV/atom|1\.5e-05 \[|secondary \{'bond': \d.*'coulomb': -"
     assert re.match(expected, done.stdout)
 
 

@@ -73,7 +73,8 @@ def check_power(count):
         "line of 4, noise 20": (4 * line + noise(rng, 20, count), 0.25, 0.01),
         "decay over the run, noise 0": (10 * decay + noise(rng, 0, count), 0.95, 0.01),
         "decay over the run, noise 5": (10 * decay + noise(rng, 5, count), 0.60, 0.03),
-        "decay over a third, noise 0": (10 * decay**3.3 + noise(rng, 0, count), 0.70, 0.01),
+        # Half of these are "too short": what is left when the start is discarded hardly moves any more.
+        "decay over a third, noise 0": (10 * decay**3.3 + noise(rng, 0, count), 0.40, 0.01),
     }
     told = {name: verdicts(series)[1] for name, (series, _, _) in cases.items()}
     for name, (_, drifting, stationary) in cases.items():
