@@ -116,6 +116,8 @@ def stage_script(model: EngineInput, plan: StagePlan, start: Restart, *, cold: b
         return "\n".join([*lines, *_minimisation(model)]) + "\n"
     lines.append(f"timestep {plan.timestep_fs!r}")
     lines += _velocities(model, plan) if cold else []
+    # Langevin's bath sets the box as a whole in motion, which Nose and Hoover's would keep for ever.
+    lines += ["velocity all zero linear"] if not (start.own or cold or model.held or model.own_motion) else []
     lines += list(model.own_motion) or _motion(model, plan, begin)
     lines += [
         f"variable asked equal is_file({STOP})",
