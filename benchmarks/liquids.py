@@ -27,7 +27,7 @@ COMMANDS = {
         "DMF",
     ),
     "litfsi-dmf": (f"md litfsi-dmf --atoms 1200 --time 50ps {SETTINGS}", None),
-    "pvdf": (f"md PVDF --atoms 1500 --time 20ps {SETTINGS}", "PVDF, amorphous"),
+    "pvdf": ("md pvdf --atoms 1500 --time 20ps --ranks 1 --seed 3", "PVDF, amorphous"),
     "dmf-nve": (f"md dmf --atoms 1200 --quick --ensemble nve --time 50ps {SETTINGS}", None),
 }
 #: Runs whose production is long enough for a self-diffusion, and of which molecule.
