@@ -25,6 +25,8 @@ from atomflow.model import Box, Molecule, System, bonds_of, residues_of
 
 #: Density at which boxes are packed, as a fraction of the wanted one, and what is taken when that does not go.
 _LOOSE = (0.4, 0.32, 0.25)
+#: Sets of coils that are tried at the loosest, and what their seeds differ by: more than a box has chains.
+_COILS, _APART = 4, 1_000_000
 #: Budget of the search for a particle's filling; its ions move in any case.
 _PARTICLE_SEEDS, _PARTICLE_SWEEPS = 2, 300
 
@@ -82,7 +84,8 @@ def build_box(
     changes, units, filler_radius_A, folders
         See :func:`atomflow.build.compose`.
     pack_density_g_cm3 : float
-        Of the loose box; without it two fifths of the wanted one, less when that cannot be packed.
+        Of the loose box; without it two fifths of the wanted one, less when that cannot be packed, and other coils when
+        these are too long for a small box.
     packer, timeout_s
         See :func:`atomflow.build.pack`.
     replicate : three ints
@@ -100,14 +103,16 @@ def build_box(
     composition = compose(
         recipe, atoms=max(1, atoms // max(copies, 1)), seed=seed, units=units, filler_radius_A=filler_radius_A
     )
-    say("growing chains and cutting particles")
-    kinds, counts, conformers = _molecules(recipe, composition, seed)
-    densities = (
-        [fraction * composition.density_g_cm3 for fraction in _LOOSE]
-        if pack_density_g_cm3 is None
-        else [pack_density_g_cm3]
-    )
-    for n, density in enumerate(densities):
+    wanted = composition.density_g_cm3
+    tries = [(0, fraction * wanted) for fraction in _LOOSE] + [(n, _LOOSE[-1] * wanted) for n in range(1, _COILS)]
+    if pack_density_g_cm3 is not None:
+        tries = [(0, pack_density_g_cm3)]
+    grown = None
+    for number, (coils, density) in enumerate(tries):
+        if coils != grown:
+            say("growing chains and cutting particles")
+            kinds, counts, conformers = _molecules(recipe, composition, seed, coils)
+            grown = coils
         say(f"packing {sum(counts)} molecules at {density:.2f} g/cm3")
         try:
             packed = pack(
@@ -116,7 +121,7 @@ def build_box(
             )  # fmt: skip
             break
         except PackingError:
-            if n == len(densities) - 1:
+            if number == len(tries) - 1:
                 raise
     if copies != 1 or len(replicate) != 3:
         packed = replicated(packed, replicate)
@@ -127,7 +132,7 @@ def build_box(
 
 
 def _molecules(
-    recipe: Recipe, composition: Composition, seed: int
+    recipe: Recipe, composition: Composition, seed: int, coils: int = 0
 ) -> tuple[list[Molecule], list[int], list[list[NDArray[np.float64]]]]:
     """Kinds, how many of each, and geometries; chains of one constitution are one kind, each with its own coil."""
     kinds: list[Molecule] = []
@@ -150,7 +155,7 @@ def _molecules(
             options = options_of(component)
             shares = shared_fractions(component.source_name, portion.count, portion.units, dict(options))
             for n, fractions in enumerate(shares):
-                chain = chain_of(component.source_name, portion.units, seed + n, options, fractions)
+                chain = chain_of(component.source_name, portion.units, seed + coils * _APART + n, options, fractions)
                 add(replace(chain, name=portion.name), 1)
         elif portion.role == "filler":
             add(particle_molecule(component.source_name, portion.units, seed), portion.count)

@@ -195,7 +195,7 @@ def user_engine_input(own: UserInput, data: str, atoms: int, name: str, folder: 
 def _again(settings: list[str]) -> list[str]:
     """Behind a restart file, which has the styles and coefficients of pairs and bonds in it, only the rest is said."""
     lines = ["read_restart {start}"]
-    kept = ("kspace_style", "neigh_modify", "group", "#")
+    kept = ("kspace_style", "neigh_modify", "neighbor", "group", "#")
     return lines + [line for line in settings if line.startswith(kept)]
 
 

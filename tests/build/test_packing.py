@@ -231,3 +231,12 @@ def test_every_term_is_there():
     fewer = replace(system, torsions=Bonded(torsions.atoms[1:], torsions.term[1:], torsions.terms))
     with pytest.raises(BadStructureError, match="torsions have a term"):
         check_terms(fewer)
+
+
+@pytest.mark.slow
+def test_coils_too_long_for_a_small_box_are_grown_anew():
+    """Three chains of 83 units whose first coils pack at no density."""
+    told: list[str] = []
+    built = build_box("pvdf", atoms=1500, seed=1, say=told.append)
+    assert built.box.n_atoms == 1500
+    assert told.count("growing chains and cutting particles") > 1
