@@ -179,6 +179,9 @@ def _all(
     notices += more
     msd, conductivity, moved, doubts = _moving(parts, wanted, frames, means, told)
     notices += doubts
+    if msd is not None and "none" not in msd.drift.split(", "):
+        # What drifts has been taken out of every path; the method says so.
+        notices = [one for one in notices if one.code != "drift"]
     rdf = rdf and _doubted(rdf, apart)
     conductivity = conductivity and _doubted(conductivity, apart)
     for result in (rdf, coordination, *shells.values(), msd, conductivity, chains):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from ase import units
 
-from atomflow.analysis import MSD, RDF, Conductivity, Coordination
+from atomflow.analysis import MSD, RDF, Conductivity, Coordination, Wanted, analyse
 from atomflow.cli import main
 from atomflow.errors import BadOptionError, TrajectoryError
 from atomflow.trajectory import check_trajectory, gather_paths, open_trajectory
@@ -445,6 +445,11 @@ def test_11_drift_of_the_whole_is_taken_out():
     assert ours(drifting, symbols=symbols, unwrap="none", drift="none").drift == "none"
     checked = check_trajectory(open_trajectory(drifting, symbols, dt_ps=1.0))
     assert "drift" in {finding.code for finding in checked.findings if finding.severity == "warning"}
+    # Whoever analyses is told of it only where it is left in.
+    for drift, told in (("auto", False), ("none", True)):
+        wanted = Wanted(species={"Li": "element Li"}, msd=("Li",), unwrap="none", drift=drift)
+        found = analyse([open_trajectory(drifting, symbols, dt_ps=1.0)], wanted)
+        assert ("drift" in {notice.code for notice in found.warnings}) is told
 
 
 def test_11_ions_in_a_framework_that_moves():
