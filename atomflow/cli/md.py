@@ -289,7 +289,8 @@ def _estimate(target: Target, asked: Asked, options: dict[str, Any], as_json: bo
     size: Size = size_of(target, options)
     protocol = _protocol(asked, options, size.chains)
     if target.own is not None and target.own.own_integrator:
-        protocol = replace(protocol, name="none (the input's own fixes move the atoms)", stages=())
+        but = " but the input's own minimisation" if target.own.minimizes else ""
+        protocol = replace(protocol, name=f"none{but} (the input's own fixes move the atoms)", stages=())
     step = asked.timestep_fs or size.timestep_fs
     check_frames(asked, step)
     spacing = asked.frames_ps or max(asked.time_ps / _FRAMES, step / 1000)

@@ -130,7 +130,7 @@ def run_warnings(asked: RunSettings, done: Sequence[StageRecord]) -> tuple[Notic
 
 def _production_warnings(asked: RunSettings, done: StageRecord) -> list[Notice]:
     notices = []
-    if asked.ensemble in ("nvt", "npt") and abs(done.temperature_K / asked.temperature_K - 1) > _COLD:
+    if asked.ensemble != "own" and abs(done.temperature_K / asked.temperature_K - 1) > _COLD:
         notices.append(
             Notice(
                 "temperature-off",

@@ -50,8 +50,8 @@ _LOOK_EVERY = 50
 _SHAKE = "1.0e-5 100 0"
 #: Farthest that an atom may move in a step of a soft stage, A, and the damping of its heat bath, fs.
 _SOFT_STEP_A, _SOFT_DAMPING_FS = 0.1, 50.0
-#: Damping of the heat bath of rigid bodies, fs.
-_BODY_DAMPING_FS = 500.0
+#: Steps between two times that a box with rigid bodies is brought to rest as a whole.
+_REST_EVERY = 100
 _FS_PER_PS = 1000.0
 
 
@@ -116,15 +116,17 @@ def stage_script(model: EngineInput, plan: StagePlan, start: Restart, *, cold: b
         return "\n".join([*lines, *_minimisation(model)]) + "\n"
     lines.append(f"timestep {plan.timestep_fs!r}")
     lines += _velocities(model, plan) if cold else []
-    # Langevin's bath sets the box as a whole in motion, which Nose and Hoover's would keep for ever.
-    lines += ["velocity all zero linear"] if not (start.own or cold or model.held or model.own_motion) else []
+    # Langevin's bath of soft stages sets the box as a whole in motion, which Nose and Hoover's would keep for ever.
+    lines += ["velocity all zero linear"] if not (start.own or cold or model.own_motion) else []
     lines += list(model.own_motion) or _motion(model, plan, begin)
     lines += [
         f"variable asked equal is_file({STOP})",
         f"fix asked all halt {_LOOK_EVERY} v_asked != 0 error continue",
     ]
     if scale != 1.0:
-        lines.append(f"fix size all deform 1 {' '.join(f'{axis} scale {scale!r}' for axis in 'xyz')} remap x")
+        # Of the group that moves: a rigid body's middle goes along, its shape does not.
+        sizes = " ".join(f"{axis} scale {scale!r}" for axis in "xyz")
+        lines.append(f"fix size {model.moving} deform 1 {sizes} remap x")
     lines += _pieces(plan, begin)
     return "\n".join(lines) + "\n"
 
@@ -181,13 +183,13 @@ def _motion(model: EngineInput, plan: StagePlan, begin: int) -> list[str]:
     if model.stiff_hydrogens and stage.ensemble != "soft":  # LAMMPS advises against both together
         lines.append(f"fix stiff {group} shake {_SHAKE} m 1.008")
     if model.held:
-        # Random forces need another seed after every restart, lest they repeat.
-        bath = f" langevin {heat} {_BODY_DAMPING_FS!r} {_seed(plan, 1 + begin)}" if stage.ensemble != "nve" else ""
-        lines.append(f"fix bodies held rigid molecule{bath}")
+        # Collisions heat the bodies. A bath of their own would be noise in the pressure, as LAMMPS counts its forces among
+        # those that hold a body together, and friction against the box at rest, which moves everything.
+        lines.append(f"fix bodies held rigid molecule{_soft_bath(plan, begin) if stage.ensemble == 'soft' else ''}")
     bath = f"temp {heat} {stage.thermostat_ps * _FS_PER_PS!r}"
     if stage.ensemble == "soft":
         lines += [
-            f"fix bath {group} langevin {heat} {_SOFT_DAMPING_FS!r} {_seed(plan, 2 + begin)}",
+            f"fix bath {group}{_soft_bath(plan, 2 + begin)}",
             f"fix motion {group} nve/limit {_SOFT_STEP_A!r}",
         ]
     elif stage.ensemble == "nve":
@@ -196,8 +198,18 @@ def _motion(model: EngineInput, plan: StagePlan, begin: int) -> list[str]:
         lines.append(f"fix motion {group} nvt {bath}")
     else:
         pressure = f"{stage.pressure_atm!r} {stage.end_pressure_atm!r} {stage.barostat_ps * _FS_PER_PS!r}"
-        lines.append(f"fix motion {group} npt {bath} iso {pressure}")
+        # A body that was dilated would be taken for its new shape at the next start.
+        lines.append(f"fix motion {group} npt {bath} iso {pressure}{' dilate free' if model.held else ''}")
+    if model.held and stage.ensemble in ("nvt", "npt"):
+        # A thermostat of some of the atoms does not keep the momentum of all.
+        lines.append(f"fix rest all momentum {_REST_EVERY} linear 1 1 1")
     return lines
+
+
+def _soft_bath(plan: StagePlan, number: int) -> str:
+    """Langevin's; random forces need another seed after every restart, lest they repeat."""
+    stage = plan.stage
+    return f" langevin {stage.temperature_K!r} {stage.end_temperature_K!r} {_SOFT_DAMPING_FS!r} {_seed(plan, number)}"
 
 
 def _frames(plan: StagePlan) -> list[str]:
