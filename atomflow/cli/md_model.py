@@ -89,7 +89,7 @@ def find_target(words: str, script: Path | None, out: Path | None, folders: tupl
     path = Path(words)
     if script is not None or path.is_file() or path.suffix in (".data", ".lmp"):
         return _own_files(path, script, out)
-    if path.is_dir():
+    if path.is_dir() and not _is_own_folder(words, path, out, folders):
         if (path / RUN_JSON).is_file():
             if out is not None and out.resolve() != path.resolve():
                 raise BadOptionError(f"{path} is a run that was begun there; leave --out away to go on with it")
@@ -116,6 +116,20 @@ def find_target(words: str, script: Path | None, out: Path | None, folders: tupl
         raise
     folder = out or Path(f"{recipe.name}-md")
     return Target("recipe", folder / BOX, folder, recipe=recipe)
+
+
+def _is_own_folder(words: str, path: Path, out: Path | None, folders: tuple[Path, ...]) -> bool:
+    """Whether a BOX was given, whose run is in a folder of the same name: the command that began it has to go on."""
+    from atomflow.build import find_recipe
+    from atomflow.errors import UnknownNameError
+
+    if out is None or out.resolve() != path.resolve() or (path / MODEL_JSON).is_file():
+        return False
+    try:
+        find_recipe(words, folders)
+    except UnknownNameError:
+        return False
+    return True
 
 
 def _own_files(path: Path, script: Path | None, out: Path | None) -> Target:

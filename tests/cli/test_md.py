@@ -127,6 +127,20 @@ def test_the_folder_where_one_stands(box, tmp_path, monkeypatch):
     assert find_target(".", None, None).out == box.parent / "liquid-md"
 
 
+def test_a_box_in_a_folder_of_its_name():
+    """``atomflow md dmf --out dmf`` given again is the same box, not the run in the folder with options of a box."""
+    Path("dmf").mkdir()
+    Path("dmf/run.json").write_text("{}")
+    again = find_target("dmf", None, Path("dmf"))
+    assert (again.kind, again.path, again.out) == ("recipe", Path("dmf/box"), Path("dmf"))
+    assert find_target("dmf", None, None).kind == "run"
+    with pytest.raises(UserError, match="leave --out away"):
+        find_target("dmf", None, Path("other"))
+    Path("dmf/model.json").write_text("{}")
+    Path("dmf/run.json").unlink()
+    assert find_target("dmf", None, Path("dmf")).kind == "box"
+
+
 def test_a_particle_is_still_held():
     """What is rigid in a box must be rigid in the run made of its folder."""
     system = parametrise(build_box(find_recipe("PPLA"), atoms=1400, seed=1).box, allow_assumed=True)
