@@ -21,14 +21,14 @@ import yaml
 SETTINGS = "--ranks 1 --seed 1"
 #: Folder of the run to its command and the experimental system that it is held against.
 COMMANDS = {
-    "dmf": (f"md dmf --atoms 1200 --time 150ps --frames-every 0.2ps {SETTINGS}", "DMF"),
+    "dmf": (f"md DMF --atoms 1200 --time 150ps --frames-every 0.2ps {SETTINGS}", "DMF"),
     "dmf-1996": (
-        f"md dmf --atoms 1200 --forcefield opls-clp+dmf-1996 --time 150ps --frames-every 0.2ps {SETTINGS}",
+        f"md DMF --atoms 1200 --forcefield opls-clp+dmf-1996 --time 150ps --frames-every 0.2ps {SETTINGS}",
         "DMF",
     ),
     "litfsi-dmf": (f"md litfsi-dmf --atoms 1200 --quick --ensemble npt --time 50ps {SETTINGS}", None),
-    "pvdf": ("md pvdf --atoms 1500 --time 20ps --ranks 1 --seed 3", "PVDF, amorphous"),
-    "dmf-nve": (f"md dmf --atoms 600 --quick --ensemble nve --time 50ps {SETTINGS}", None),
+    "pvdf": (f"md PVDF --atoms 1000 --equilibration 250ps --time 5ps {SETTINGS}", "PVDF, amorphous"),
+    "dmf-nve": (f"md DMF --atoms 600 --quick --ensemble nve --time 50ps {SETTINGS}", None),
 }
 #: Runs whose production is long enough for a self-diffusion, and of which molecule.
 MOBILE = {"dmf": "DMF", "dmf-1996": "DMF"}
