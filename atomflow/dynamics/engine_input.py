@@ -100,6 +100,8 @@ class EngineInput:
 
 #: A molecule of more atoms is a chain, which relaxes slower than a liquid.
 CHAIN_ATOMS = 100
+#: A packed box becomes at most so many times denser.
+_DENSER = 4.0
 
 
 def engine_input(
@@ -131,7 +133,7 @@ def engine_input(
     held = bool(bodies(system))
     charged = bool(np.any(system.charges_e))
     if held and charged:
-        settings = _with_one_splitting(settings, cutoff_A, kspace_accuracy)
+        settings = _with_one_splitting(settings, system, cutoff_A, kspace_accuracy)
     hydrogens, stiff = _hydrogens(system)
     notices = [*system.warnings, *neutrality(system)]
     if hydrogens and not stiff:
@@ -196,15 +198,19 @@ def user_engine_input(own: UserInput, data: str, atoms: int, name: str, folder: 
     )
 
 
-def _with_one_splitting(settings: list[str], cutoff_A: float, accuracy: float) -> list[str]:
+def _with_one_splitting(settings: list[str], system: System, cutoff_A: float, accuracy: float) -> list[str]:
     """The same splitting of Coulomb's sum at every volume.
 
     Pairs within a body are left out of the near part but not of the far one, so the energy depends on where the two meet.
-    LAMMPS would choose that anew whenever the volume has changed, and the energy would jump. The number is LAMMPS' own
-    for few or weak charges (its src/KSPACE/pppm.cpp), which lies above the others: the near part is no less exact.
+    LAMMPS would choose that anew whenever the volume has changed, and the energy would jump. This is its own estimate
+    (src/KSPACE/pppm.cpp) for the densest that the box may become: the near part is exact enough at every volume.
     """
-    splitting = (1.35 - 0.15 * math.log(accuracy)) / cutoff_A
+    volume = system.box.volume_A3 / _DENSER
+    error = accuracy * math.sqrt(len(system) * cutoff_A * volume) / (2.0 * float(np.sum(system.charges_e**2)))
+    if error >= 1.0:
+        return settings
     place = next(number for number, line in enumerate(settings) if line.startswith("kspace_style"))
+    splitting = math.sqrt(-math.log(error)) / cutoff_A
     return [*settings[: place + 1], f"kspace_modify gewald {splitting:.6f}", *settings[place + 1 :]]
 
 
