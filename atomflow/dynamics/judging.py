@@ -319,6 +319,8 @@ def _told(found: Judgement, settled: bool) -> Judgement:
         )
     elif found.verdict == "drifting":
         text = f"{found.quantity} still drifts: {moved}; equilibrate longer"
+    elif settled and found.independent_samples >= LEAST_SAMPLES:
+        text = f"{found.quantity}: too short to tell; a drift cannot be ruled out ({moved}); mean {value} {found.unit}"
     elif settled:
         text = (
             f"{found.quantity}: too short to tell; {length:.4g} ps hold about {found.independent_samples:.1g} independent "

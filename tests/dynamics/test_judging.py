@@ -7,7 +7,7 @@ import pytest
 from scipy.signal import lfilter
 from scipy.stats import binom
 
-from atomflow.dynamics.judging import LEAST_VALUES, Judgement, judge, judge_equilibration
+from atomflow.dynamics.judging import LEAST_SAMPLES, LEAST_VALUES, Judgement, judge, judge_equilibration
 from atomflow.errors import BadOptionError
 from atomflow.model import dumps, loads
 
@@ -237,3 +237,13 @@ def test_verdict_on_several():
     assert judge_equilibration(one("stationary"), one("too short"))[0] == "too short"
     verdict, text = judge_equilibration(one("drifting"), one("too short"))
     assert verdict == "drifting" and "drifting!; too short!" in text
+
+
+def test_a_trend_in_doubt_is_said_to_be_one():
+    """Enough samples, but a trend of some standard errors: the words must not ask for more samples."""
+    times = np.arange(400) * 0.1
+    noise = np.random.default_rng(3).normal(size=400)
+    noise -= np.polyval(np.polyfit(times, noise, 1), times)
+    found = judge(times, 10.0 + noise + 6.0 * np.sqrt(12 / 400) * times / times[-1], quantity="density", unit="g/cm3")
+    assert found.verdict == "too short" and found.independent_samples >= LEAST_SAMPLES
+    assert "a drift cannot be ruled out" in found.text and "are needed" not in found.text
