@@ -2,8 +2,8 @@
 
 Run: python benchmarks/liquids.py --runs runs/liquids --out benchmarks/liquids.json       (three hours of one core)
 
-Every row is one `atomflow md` command, listed in COMMANDS, in a folder of its own under --runs. A run that was stopped goes on, one
-that is finished is only read; --only NAME takes one row. Experimental values come from structures/reference/liquids.yaml.
+Every row is one `atomflow md` command, listed in COMMANDS, in a folder of its own under
+--runs. A run that was stopped goes on, one that is finished is only read; --only NAME takes one row. Experimental values come from structures/reference/liquids.yaml.
 Densities are means of the last stage at constant pressure, with the error that the run's own judgement gives. The
 self-diffusion is that of centres of mass in production, as `atomflow analyze --msd` gives it, without and with the
 correction for the size of the box, which takes the viscosity of experiment, not the model's own.
@@ -33,6 +33,7 @@ COMMANDS = {
 #: Runs whose production is long enough for a self-diffusion, and of which molecule.
 MOBILE = {"dmf": "DMF", "dmf-1996": "DMF"}
 KELVIN = 298.15
+CM2_PER_M2 = 1e4
 VALUES = yaml.safe_load(
     (Path(__file__).parents[1] / "structures" / "reference" / "liquids.yaml").read_text(encoding="utf-8")
 )["values"]
@@ -73,11 +74,17 @@ def density(about):
 
 
 def diffusion(folder, molecule):
-    """Self-diffusion of the molecules' centres of mass, m2/s."""
+    """Self-diffusion of the molecules' centres of mass, beside experiment."""
     viscosity = measured(molecule, "viscosity")[0]
     words = f"analyze production.xtc --top topology.data --species auto --msd {molecule} --molecules --viscosity {viscosity}"
-    about = atomflow(f"{words} --out analysis --json --quiet", folder)
-    return about, viscosity
+    found = atomflow(f"{words} --out analysis --json --quiet", folder)["results"]["msd"][molecule]
+    kept = ("diffusivity_cm2_per_s", "diffusivity_ci95_cm2_per_s", "corrected_diffusivity_cm2_per_s", "fit_window_ps",
+            "n_particles", "diffusive", "why_not")  # fmt: skip
+    known = measured(molecule, "self-diffusion")
+    return {key: found[key] for key in kept} | {
+        "viscosity_of_experiment_mPa_s": viscosity,
+        "experiment_cm2_per_s": known[0] * CM2_PER_M2 if known else None,
+    }
 
 
 def row_of(name, runs):
